@@ -34,7 +34,7 @@ class Cheat(StorageNode):
         is_committed = False
         while not is_committed:
             await asyncio.sleep(LOOK_S)
-            is_committed = self.rounds.prover.standing.is_committed
+            is_committed = self.rounds.prover.part.is_committed
         log.info("deleting half of the slivers", count=await asyncio.to_thread(self._delete))
         await asyncio.Event().wait()
 

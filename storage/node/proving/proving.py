@@ -3,7 +3,7 @@
     proofs/EPOCH-START/inventory, inventory.tree
     proofs/EPOCH-START/SHARD.tree              over the roots of the shard's pairs
     proofs/EPOCH-START/ROOT.committed          the roots of the shards under a commitment
-    proofs/EPOCH-START/DRAW-PAGE.openings      what is shown to fellows (`storage.node.proving.shown`)
+    proofs/EPOCH-START/DRAW-PAGE.openings      what is shown to fellows (`storage.node.proving.opening_pages`)
 
 START is the hash of the block that started the epoch. A shard's tree is made once, by reading all
 of the shard, before the shard is attested, and stays as it is: what becomes invalid later would have other leaves, and

@@ -2,8 +2,8 @@
 
 A fellow whose openings are drawn asks for a signature. This node then fetches all of them from it, judges each by the
 rules (`storage.proofs`), and signs that the fellow proved. An audit is made once: it goes on when the fellow that waits
-for it hangs up, what it came to is kept, and one that failed is not begun again at once. One that takes long gives way
-to others, and goes on later with the page at which it was.
+for it hangs up, its signature is kept, and an audit that failed is not begun again at once. One that takes long gives
+way to others, and goes on later with the page at which it was.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ AUDIT_S = 60.0
 """An audit takes one of these places for so long at most: fellows that show their openings a byte at a time would else
 take all of them for hours."""
 FAILURE_KEPT_S = 5.0
-"""For so long an audit that failed is not made again."""
+"""Least time from an audit that failed until it is made again."""
 LOOK_S = 1.0
-"""Least time between two looks at the chain for a draw, whoever asks: what was seen last is enough meanwhile."""
+"""Least time between two looks at the chain for a draw, for all requests: until then the last one counts."""
 
 
 @dataclass
@@ -55,7 +55,7 @@ class _Audit:
     """Pages found right; what they are judged by is the same for ever."""
     task: asyncio.Task[bytes] = field(init=False)
     ended_s: float | None = None
-    """When it ended, by this machine's clock."""
+    """When it ended, by the monotonic clock."""
 
     @property
     def is_to_be_made_again(self) -> bool:
@@ -134,7 +134,7 @@ class Auditing:
         def ended(task: asyncio.Task[bytes]) -> None:
             audit.ended_s = time.monotonic()
             if not task.cancelled():
-                task.exception()  # it is told to whoever asked, if anybody still does
+                task.exception()  # requests that still wait for it raise it
 
         audit.task.add_done_callback(ended)
         return audit

@@ -10,13 +10,13 @@ from committee.logs import ChangesOnly
 from committee.opening import NOTHING_OPENED
 from storage.node.chain import ChainView
 from storage.node.proving import Incomplete, Proving, Term
-from storage.node.rounds.looking import Sending
+from storage.node.rounds.sending import Sending
 from storage.proofs import line_length, position_at
 from storage.redstuff import RedStuff
 
 
 class Demands:
-    """The answers of one node."""
+    """Answers what is demanded of one node."""
 
     def __init__(self, view: ChainView, code: RedStuff, proving: Proving) -> None:
         self._view = view

@@ -6,14 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from committee.backoff import next_pause_s
-from committee.errors import LedgerError, LedgerRefused
-from committee.ledger.proofs import DONE_BEFORE
-from committee.logs import ChangesOnly, Log
+from committee.errors import LedgerError
+from committee.logs import ChangesOnly
 from storage.node.chain import ChainView
 from storage.node.proving import Incomplete, Term
 from storage.node.store import StoreError
-
-log = Log()
 
 FIRST_REST_S = 0.5
 """Pause after a look that found something new; it grows."""
@@ -23,10 +20,10 @@ LONGEST_DEVELOPMENT_REST_S = 1.0
 
 
 async def look_for_ever(view: ChainView, look: Callable[[Term], Awaitable[object]]) -> None:
-    """Look as long as this node is a member; the pause grows as long as `look` returns the same.
+    """Call `look` again and again, while this node is a member; the pauses grow as long as it returns the same.
 
-    A look that the chain or the disk fails is logged, and made again; so is one that fails unexpectedly, as what else
-    the node does in a round has to go on.
+    A look that fails by the chain or the disk, or unexpectedly, is logged and made again: what else the node does in a
+    round goes on.
     """
     longest_s = LONGEST_DEVELOPMENT_REST_S if view.ledger.is_development_chain else LONGEST_REST_S
     changes, last, pause_s = ChangesOnly(), object(), 0.0
@@ -42,21 +39,3 @@ async def look_for_ever(view: ChainView, look: Callable[[Term], Awaitable[object
         pause_s = next_pause_s(pause_s if found == last else 0.0, FIRST_REST_S, longest_s)
         last = found
         await asyncio.sleep(pause_s)
-
-
-class Sending:
-    """Sends transactions of one task. What is refused, as another was first or for good, the next look sees."""
-
-    def __init__(self) -> None:
-        self._changes = ChangesOnly()
-
-    async def send(self, what: str, sending: Awaitable[object], **named: object) -> None:
-        """Send one. Raises `LedgerError`, but for refusals."""
-        try:
-            await sending
-        except LedgerRefused as error:
-            if error.reason in DONE_BEFORE:
-                return
-            self._changes.warning("a step of storage proofs was refused", step=what, why=str(error))
-        else:
-            log.info(what, **named)

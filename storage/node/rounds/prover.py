@@ -1,4 +1,4 @@
-"""A member in the rounds of storage proofs, by itself: begin, commit, draw, prove, answer, judge (PROTOCOL section 8).
+"""What a member does in a round of proofs unasked: begin, commit, draw, prove, answer, judge (PROTOCOL section 8).
 
 Two tasks run side by side. One makes the trees of the epoch's inventory and of the shards, which takes as long as
 reading them. One follows the round (`committee.ledger.proofs.round_step`) and sends what is this node's to send: its
@@ -25,9 +25,9 @@ from storage.client.errors import name_failures
 from storage.node.chain import ChainView
 from storage.node.duties import Rota
 from storage.node.peers import Peers
-from storage.node.proving import Incomplete, Proving, Shown, Term
-from storage.node.rounds.looking import Sending
-from storage.node.rounds.standing import Standing
+from storage.node.proving import Incomplete, OpeningPages, Proving, Term
+from storage.node.rounds.own_part import OwnPart
+from storage.node.rounds.sending import Sending
 from storage.node.signatures import gather_signatures, round_behind
 from storage.node.store import StoreError
 from storage.node.threads import finished_or_told
@@ -37,7 +37,7 @@ from storage.redstuff import RedStuff
 log = Log()
 
 LONGEST_ROUND_S = 600
-"""Turns are so short that all members have had theirs by then."""
+"""Longest time in which all members have had a turn."""
 
 BEGIN_PART = 18
 """A round begins once the epoch's handover is done, so that gained shards are in it, but waits no longer than this part
@@ -51,7 +51,7 @@ def begins_at_s(state: EpochState, period_s: int) -> int:
 
 
 class Prover:
-    """The rounds of one node, which sends what any member may in its turn if it `keeps`."""
+    """Makes a node's trees, and sends its part of each round; what any member may send, only if the node `keeps`."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Prover:
         code: RedStuff,
         secret: SecretKey,
         proving: Proving,
-        shown: Shown,
+        pages: OpeningPages,
         keeps: bool,
     ) -> None:
         self._view = view
@@ -70,25 +70,26 @@ class Prover:
         self._code = code
         self._secret = secret
         self._proving = proving
-        self._shown = shown
+        self._pages = pages
         self._has_account = view.ledger.account is not None
         self._keeps = keeps
-        self.standing = Standing()
+        self.part = OwnPart()
         self._tried: dict[str, int] = {}
         """Task → the number of this node's turn in which it last tried it."""
         self._sending = Sending()
         self._changes = ChangesOnly()
 
-    def _standing(self, term: Term) -> Standing:
-        if self.standing.epoch != term.epoch:
-            self.standing, self._tried = Standing(term.epoch), {}
-        return self.standing
+    def _own_part(self, term: Term) -> OwnPart:
+        """Return the part in the round of this epoch; in a new epoch it begins anew, and so do the turns tried."""
+        if self.part.epoch != term.epoch:
+            self.part, self._tried = OwnPart(term.epoch), {}
+        return self.part
 
     # the trees
 
     async def make_trees(self, term: Term) -> object:
-        """Make the trees of the current epoch that can be made, and return which shards lack something."""
-        standing = self._standing(term)
+        """Make the trees of the current epoch that can be made; return the term and the shards that lack slivers."""
+        part = self._own_part(term)
         await asyncio.to_thread(self._proving.forget_others, term)
         inventory = await asyncio.to_thread(self._proving.inventory, term)
         lacking = []
@@ -97,20 +98,20 @@ class Prover:
                 await finished_or_told(partial(self._proving.shard_root, term, shard))
             except Incomplete:
                 lacking.append(shard)
-        standing.lacking = tuple(lacking)
+        part.lacking = tuple(lacking)
         return term, lacking
 
     # the round
 
     async def follow_round(self, term: Term) -> object:
-        """See where the round stands and do what is to be done; return the step."""
-        state, ledger, standing = self._view.state, self._view.ledger, self._standing(term)
+        """Do what the round waits for, as far as it is this node's; return the step and the block that draws."""
+        state, ledger, part = self._view.state, self._view.ledger, self._own_part(term)
         if state.current is None or state.epoch != term.epoch:
             return None
         await self._rota.measure()
         round_, now_s = await ledger.proof_round(term.epoch), await ledger.chain_time_s()
-        step, standing.until_s = round_step(round_, now_s)
-        standing.step = step
+        step, part.until_s = round_step(round_, now_s)
+        part.step = step
         if round_ is None:
             begin_s = begins_at_s(state, self._view.parameters.period_duration_s)
             await self._begin(term, state.current, now_s - begin_s)
@@ -122,7 +123,7 @@ class Prover:
                 await self._draw(term, round_, now_s - round_.commit_by_s)
             case RoundStep.PROVE | RoundStep.ANSWER if round_.draw is not None:
                 await self._prove(term, state.current, round_, round_.draw, step)
-            case RoundStep.JUDGE if not standing.is_over:
+            case RoundStep.JUDGE if not part.is_over:
                 await self._judge(term, state.current, now_s - round_.answer_by_s - 1)
         # A block that is to draw is waited for closely, too.
         return step, round_.draw_block
@@ -145,21 +146,21 @@ class Prover:
 
     async def _commit(self, term: Term, round_: Round, now_s: int) -> None:
         """Commit to all shards; in the window's second half to those whose trees are made."""
-        standing, window_s = self._standing(term), (await self._view.ledger.proof_terms()).commit_window_s
-        is_whole = standing.lacking == ()
+        part, window_s = self._own_part(term), (await self._view.ledger.proof_terms()).commit_window_s
+        is_whole = part.lacking == ()
         if not is_whole and 2 * (round_.commit_by_s - now_s) > window_s:
             return
         if not is_whole:
             self._changes.warning(
                 "not all that this node should store is there to commit to; what is missing fails the proof",
-                shards=standing.lacking,
+                shards=part.lacking,
                 commit_by=round_.commit_by_s,
             )
         root = await asyncio.to_thread(self._proving.commit, term)
-        standing.note(await self._view.ledger.member_proof(term.epoch, self._view.node_id))
+        part.note(await self._view.ledger.member_proof(term.epoch, self._view.node_id))
         if not self._has_account:
             return
-        if root is not None and standing.commitment != root[:COMMITMENT_BYTES]:
+        if root is not None and part.commitment != root[:COMMITMENT_BYTES]:
             sending = self._view.ledger.commit(term.epoch, root)
             await self._sending.send("committed to what is stored", sending, epoch=term.epoch)
 
@@ -175,12 +176,12 @@ class Prover:
         self, term: Term, current: Committee, round_: Round, draw: bytes, step: RoundStep
     ) -> None:
         """Show fellows what was drawn and post their certificate; if it is late, answer on chain."""
-        me, ledger, standing = self._view.node_id, self._view.ledger, self._standing(term)
-        standing.note(await ledger.member_proof(term.epoch, me))
-        if standing.is_proven or not standing.is_committed:
+        me, ledger, part = self._view.node_id, self._view.ledger, self._own_part(term)
+        part.note(await ledger.member_proof(term.epoch, me))
+        if part.is_proven or not part.is_committed:
             return
         places = list(positions(self._code, draw, me, len(term.shards), round_.weight))
-        make = partial(self._shown.make, term, standing.commitment, draw, places)
+        make = partial(self._pages.make, term, part.commitment, draw, places)
         try:
             await finished_or_told(make)
         except (Incomplete, StoreError) as error:  # on chain it can be answered without files
@@ -198,11 +199,11 @@ class Prover:
 
     async def _answer(self, term: Term, places: list[Position]) -> None:
         """Answer on chain the places that are not answered yet, as far as they can be."""
-        standing, openings = self._standing(term), {}
-        for place in set(range(PLACES_ON_CHAIN)) - standing.answered:
+        part, openings = self._own_part(term), {}
+        for place in set(range(PLACES_ON_CHAIN)) - part.answered:
             try:
                 openings[place] = await asyncio.to_thread(
-                    self._proving.opening, term, standing.commitment, places[place]
+                    self._proving.opening, term, part.commitment, places[place]
                 )
             except (Incomplete, StoreError) as error:
                 self._changes.warning("a place cannot be answered", place=place, why=str(error))
@@ -212,15 +213,15 @@ class Prover:
 
     async def _judge(self, term: Term, current: Committee, waited_s: int) -> None:
         """In this node's turn: have members that have not proven miss the round."""
-        ledger, standing = self._view.ledger, self._standing(term)
+        ledger, part = self._view.ledger, self._own_part(term)
         if not self._take_turn(f"judge {term.epoch}", waited_s):
-            standing.note(await ledger.member_proof(term.epoch, self._view.node_id))
+            part.note(await ledger.member_proof(term.epoch, self._view.node_id))
             return
-        standing.is_over = True
+        part.is_over = True
         for member in current.members:
             proof = await ledger.member_proof(term.epoch, member.node_id)
             if not proof.is_proven and not proof.is_missed:
-                standing.is_over = False
+                part.is_over = False
                 named = {"member": member.name, "member_id": member.node_id}
                 await self._sending.send("judged a member", ledger.judge(member.node_id), **named)
 

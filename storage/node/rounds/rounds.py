@@ -9,7 +9,7 @@ from committee.bls import SecretKey
 from storage.node.chain import ChainView
 from storage.node.duties import Rota
 from storage.node.peers import Peers
-from storage.node.proving import Proving, Shown, Term
+from storage.node.proving import OpeningPages, Proving, Term
 from storage.node.rounds.auditing import Auditing
 from storage.node.rounds.demands import Demands
 from storage.node.rounds.looking import look_for_ever
@@ -19,7 +19,7 @@ from storage.redstuff import RedStuff
 
 
 class Rounds:
-    """The rounds of one node. `keeps` says whether it sends what any member may; it pays the gas of that."""
+    """One node in the rounds of storage proofs; its HTTP interface sees it as `RoundsFace`."""
 
     def __init__(
         self,
@@ -31,15 +31,16 @@ class Rounds:
         proving: Proving,
         keeps: bool,
     ) -> None:
+        """`keeps` is the setting `keeper`: whether the node sends in its turn what any member may, and pays the gas."""
         self._view = view
-        self._shown = Shown(proving)
+        self._pages = OpeningPages(proving)
         self.auditing = Auditing(view, peers, code, secret, proving)
-        self.prover = Prover(view, rota, peers, code, secret, proving, self._shown, keeps)
+        self.prover = Prover(view, rota, peers, code, secret, proving, self._pages, keeps)
         self.demands = Demands(view, code, proving)
         self.warnings = Warnings(view, code, proving)
 
     async def run(self) -> None:
-        """Take part for ever."""
+        """Make trees, follow rounds, answer demands and warn, for ever."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 for look in (
@@ -54,11 +55,11 @@ class Rounds:
 
     async def warn(self, term: Term) -> object:
         """As `Warnings.warn`, of the current round."""
-        return await self.warnings.warn(term, self.prover.standing)
+        return await self.warnings.warn(term, self.prover.part)
 
     def health(self) -> dict[str, Any]:
-        """What `/v1/health` says of the current round."""
-        return self.prover.standing.health()
+        """As `RoundsFace.health`."""
+        return self.prover.part.health()
 
     async def sign_inventory(self) -> tuple[bytes, bytes]:
         """As `RoundsFace.sign_inventory`."""
@@ -71,9 +72,9 @@ class Rounds:
     def openings(self, draw: bytes, page: int) -> bytes | None:
         """As `RoundsFace.openings`."""
         term = Term.now(self._view)
-        return None if term is None else self._shown.page(term, draw, page)
+        return None if term is None else self._pages.page(term, draw, page)
 
     def openings_size(self, draw: bytes, page: int) -> int:
         """As `RoundsFace.openings_size`."""
         term = Term.now(self._view)
-        return 0 if term is None else self._shown.size_bytes(term, draw, page)
+        return 0 if term is None else self._pages.size_bytes(term, draw, page)

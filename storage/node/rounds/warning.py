@@ -15,7 +15,7 @@ from committee.opening import NOTHING_OPENED, PLACES_ON_CHAIN, Opening
 from storage.node.chain import ChainView
 from storage.node.proving import Progress, Proving, Term
 from storage.node.rounds.prover import begins_at_s
-from storage.node.rounds.standing import Standing
+from storage.node.rounds.own_part import OwnPart
 from storage.proofs import Inventory, symbols_in_pair
 from storage.redstuff import Parameters, RedStuff
 from storage.redstuff.merkle import depth_of
@@ -85,7 +85,7 @@ def _path(length: int) -> tuple[bytes, ...]:
 
 
 class Warnings:
-    """The warnings of one node, which `warn` keeps in its standing."""
+    """The warnings of one node, which `warn` keeps in its own part in the round."""
 
     def __init__(self, view: ChainView, code: RedStuff, proving: Proving) -> None:
         self._view = view
@@ -94,38 +94,38 @@ class Warnings:
         self._logged: frozenset[str] = frozenset()
         """What the last warnings were about."""
 
-    async def warn(self, term: Term, standing: Standing) -> object:
-        """Note in `standing` what may fail the node's proof, log what is new of it, and return it.
+    async def warn(self, term: Term, part: OwnPart) -> object:
+        """Note in `part` what may fail the node's proof, log what is new of it, and return it.
 
         Raises `LedgerError` and `StoreError`.
         """
         state, ledger = self._view.state, self._view.ledger
-        if standing.epoch != term.epoch or standing.step is None:
+        if part.epoch != term.epoch or part.step is None:
             return None
         found: dict[str, str | None] = {}
         inventory = await asyncio.to_thread(self._proving.made_inventory, term)
         if inventory is not None and not inventory.count:
             inventory = None
-        if standing.step in COMMITTING:
-            lacking = set(standing.lacking or ())
+        if part.step in COMMITTING:
+            lacking = set(part.lacking or ())
             # What is being gained is the handover's, and excused if it is not attested in time.
             found["slivers"] = lacking_slivers(sorted(lacking - self._view.missing))
             if inventory is not None:
-                end_s = standing.until_s
+                end_s = part.until_s
                 if end_s is None:
                     terms, parameters = await ledger.proof_terms(), self._view.parameters
                     end_s = begins_at_s(state, parameters.period_duration_s) + terms.commit_window_s
                 progress = self._proving.progress(term, set(term.shards) - lacking, inventory.count)
                 found["trees"] = slow_trees(progress, end_s - await ledger.chain_time_s())
-        if ledger.account is not None and inventory is not None and not standing.is_proven:
+        if ledger.account is not None and inventory is not None and not part.is_proven:
             opening = mean_opening(self._code, inventory, len(term.shards))
             means = await ledger.means_to_answer(dict.fromkeys(range(PLACES_ON_CHAIN), opening))
             found["ether"] = little_ether(means)
-        return self._noted(standing, {about: text for about, text in found.items() if text is not None})
+        return self._noted(part, {about: text for about, text in found.items() if text is not None})
 
-    def _noted(self, standing: Standing, found: Mapping[str, str]) -> object:
+    def _noted(self, part: OwnPart, found: Mapping[str, str]) -> object:
         for about in found.keys() - self._logged:
             log.warning("this node may miss its storage proof", why=found[about])
         self._logged = frozenset(found)
-        standing.warnings = tuple(found.values())
+        part.warnings = tuple(found.values())
         return self._logged

@@ -1,4 +1,4 @@
-"""What a member knows of its part in a round: in its health and metrics, and in what it does next."""
+"""What a member knows of its own part in a round, by which it acts; its health and metrics tell it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from committee.ledger.proofs import MemberProof, RoundStep
 
 
 @dataclass
-class Standing:
-    """One node's part in the round of one epoch."""
+class OwnPart:
+    """A node's own part in the round of one epoch."""
 
     epoch: int = 0
     step: RoundStep | None = None
     """What the round waits for; None before the first look."""
     until_s: int | None = None
-    """The last second of it, in the chain's time."""
+    """The last second of that step, in the chain's time; None where it has no end."""
     lacking: tuple[int, ...] | None = None
     """The node's shards that are not whole, and so not in its commitment; None until it has looked."""
     commitment: bytes = b""
-    """As the chain has it."""
+    """The first COMMITMENT_BYTES of its root, as the chain has them; empty or zeros for none."""
     answered: frozenset[int] = frozenset()
+    """Places that are answered on chain."""
     is_proven: bool = False
     is_missed: bool = False
     is_over: bool = False
@@ -40,7 +41,7 @@ class Standing:
         self.is_proven, self.is_missed = proof.is_proven, proof.is_missed
 
     def health(self) -> dict[str, Any]:
-        """What `/v1/health` says."""
+        """Return what `/v1/health` says of it."""
         return {
             "epoch": self.epoch,
             "step": self.step,

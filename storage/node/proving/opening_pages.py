@@ -1,4 +1,4 @@
-"""What a member shows its fellows of a draw: pages of openings, made once and kept in files (PROTOCOL section 8).
+"""The openings that a member shows its fellows after a draw: pages, made once and kept in files (PROTOCOL section 8).
 
 A page that is in its file is not made again: it goes to each fellow as it is, also after a restart.
 """
@@ -19,8 +19,8 @@ from storage.redstuff.merkle import blake2b_256
 from storage.redstuff.parameters import HASH_BYTES
 
 
-class Shown:
-    """The pages of one node. All of it blocks; not for the event loop's thread. Raises `StoreError`."""
+class OpeningPages:
+    """The pages of one node. Every method blocks; not for the event loop's thread. Raises `StoreError`."""
 
     def __init__(self, proving: Proving) -> None:
         self._proving = proving
@@ -51,7 +51,7 @@ class Shown:
                 write_whole(path, blake2b_256(page) + page)
 
     def page(self, term: Term, draw: bytes, number: int) -> bytes | None:
-        """Return a page, of PAGES; None while it is not made. What is damaged goes."""
+        """Return one page of PAGES; None while it is not made. A damaged file is deleted."""
         path = self._path(term, draw, number)
         with told(f"cannot read {path}"):
             try:
