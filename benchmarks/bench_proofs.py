@@ -20,10 +20,11 @@ from typing import cast
 from benchmarks import parts, rows
 from benchmarks.rows import Row, row
 from committee.ledger import BlockMark
+from committee.opening import PLACES_ON_CHAIN
 from storage.node.chain import ChainView
 from storage.node.proving import Proving, Term
 from storage.node.store import NewSliver, SliverStore
-from storage.proofs.draw import FOR_FELLOWS, ON_CHAIN, drawn_place
+from storage.proofs.draw import PLACES_FOR_FELLOWS, drawn_position
 from storage.redstuff import Axis, EncodedBlob, Parameters, RedStuff
 from storage.redstuff.merkle import blake2b_256
 
@@ -113,9 +114,9 @@ async def caught() -> list[Row]:
     found: list[Row] = []
     length = 10**9
     for lacking in LACKING:
-        for asked in (FOR_FELLOWS, ON_CHAIN):
+        for asked in (PLACES_FOR_FELLOWS, PLACES_ON_CHAIN):
             times = sum(
-                any(drawn_place(blake2b_256(one.to_bytes(4, "big")), 7, number, length) < lacking * length
+                any(drawn_position(blake2b_256(one.to_bytes(4, "big")), 7, number, length) < lacking * length
                     for number in range(asked))
                 for one in range(DRAWS)
             )  # fmt: skip

@@ -20,10 +20,10 @@ from committee.ledger.evm.abi import ErrorDecoder, load_contract
 from committee.ledger.evm.reader import Contract
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.sender import Sender
-from committee.opening import COMMITMENT_BYTES, Opening
+from committee.opening import COMMITMENT_BYTES, PLACES_ON_CHAIN, Opening
 from localnet.chain import LocalChain
 from storage.proofs.commitment import salt_of, symbol_node
-from storage.proofs.draw import ON_CHAIN, Position, drawn_place, line_length, position_at, symbols_in_pair
+from storage.proofs.draw import Position, drawn_position, position_at, position_count, symbols_in_pair
 from storage.proofs.inventory import Inventory, entries_of, inventory_of
 from storage.proofs.opening import Commitment, judge
 from storage.redstuff import MerkleProof, Parameters
@@ -143,17 +143,17 @@ class Round:
         body = proving.node_id.to_bytes(32, "big") + draw
         bitmap, signature = self._certificate(state, PROOF, body)
         self.gas["prove"] = await self._send(self._key, "prove", proving.node_id, bitmap, signature)
-        length = line_length(blob.grid, len(shards), inventory.weight)
+        length = position_count(blob.grid, len(shards), inventory.weight)
         openings = []
-        for number in range(ON_CHAIN):
-            place = drawn_place(draw, answering.node_id, number, length)
+        for number in range(PLACES_ON_CHAIN):
+            place = drawn_position(draw, answering.node_id, number, length)
             position = position_at(blob.grid, inventory.weight, place)
             opening = blob.opening(salt, shards, position)
             root = blob.commitment(salt, len(shards))[:COMMITMENT_BYTES]
             commitment = Commitment(root, salt, shards, {})
             judge(blob.grid, inventory, commitment, opening, position)
             openings.append(as_argument(opening))
-        one, others = (answering.node_id, [0], openings[:1]), list(range(1, ON_CHAIN))
+        one, others = (answering.node_id, [0], openings[:1]), list(range(1, PLACES_ON_CHAIN))
         self.gas["answer"] = await self._send(self._key, "answer", *one)
         gas = await self._send(self._key, "answer", answering.node_id, others, openings[1:])
         self.gas["answer others"] = gas // len(others)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 PLACES_ON_CHAIN = 16
-"""How many places a member opens on chain, where its fellows have not certified it (`IProofs.PLACES`)."""
+"""Places that a member opens on chain where a quorum has not certified it, the first of all (`IProofs.PLACES`)."""
 COMMITMENT_BYTES = 24
-"""The chain keeps so much of a commitment's root."""
+"""Bytes of a commitment's root that the chain keeps, the first ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Opening:
     offset: int
     """The blob's offset in the inventory."""
     blob_root: bytes
-    """Where no symbol is shown, of a blob that is invalid by now, its id instead."""
+    """Root of the blob; where no symbol is shown, of a blob that is invalid by now, its id instead."""
     blob_length: int
     inventory_path: tuple[bytes, ...] = field(repr=False)
     symbol: bytes = field(repr=False)
@@ -30,7 +30,8 @@ class Opening:
     blob_path: tuple[bytes, ...] = field(repr=False)
     """From the pair to the blob's root."""
     commitment_path: tuple[bytes, ...] = field(repr=False)
-    """From the symbol to the member's commitment; empty where a demand is answered."""
+    """From the symbol to the member's commitment. In the answer to a demand it is empty, or, for a shard that was
+    attested too late for the round, leads to the root that was attested."""
 
 
 NOTHING_OPENED = Opening(0, 0, bytes(32), 0, (), b"", (), bytes(32), (), ())

@@ -62,7 +62,7 @@ class MemberProof:
     """A member's part in a round."""
 
     commitment: bytes
-    """The first 24 bytes of what the member has committed to; zeros for nothing."""
+    """The first COMMITMENT_BYTES of the root that the member has committed to; zeros for none."""
     answered: frozenset[int]
     """Places that are answered on chain."""
     is_proven: bool
@@ -78,9 +78,9 @@ class Demand:
 
     node_id: int
     asker: str
-    """The account that demands, and gets its bond back if nobody answers."""
+    """The account that demands, and gets its bond back if the demand is not answered."""
     position: int
-    """The symbol's place in the member's line (`storage.proofs.draw`)."""
+    """The number of the position that is demanded (`storage.proofs.draw`)."""
     answer_by_s: int
     """The last second at which an answer counts."""
 
@@ -106,7 +106,10 @@ class RoundStep(StrEnum):
 
 
 def round_step(found: Round | None, now_s: int) -> tuple[RoundStep, int | None]:
-    """Return what the round of the current epoch waits for at a time, and the last second of it; None for no such."""
+    """Return what the round of the current epoch waits for at a time, and the last second of that step.
+
+    The second is None where the step has no end. A round that is None has not begun.
+    """
     if found is None:
         return RoundStep.BEGIN, None
     if now_s < found.commit_by_s:
@@ -192,13 +195,16 @@ class ProofsLedger(Protocol):
         """
 
     async def demand(self, node_id: int, position: int) -> Transaction:
-        """Demand that a member opens a position of its line on chain; the account pays the bond.
+        """Demand that a member opens a position on chain, which is given by its number; the account pays the bond.
 
         It is the node's if the demand is answered, and comes back with `judge_demand` and `reclaim`.
         """
 
     async def answer_demand(self, node_id: int, asker: str, opening: Opening) -> Transaction:
-        """Answer an account's demand of a member until its deadline; the opening needs no commitment path."""
+        """Answer an account's demand of a member until its deadline.
+
+        The opening has no commitment path, but for a shard that was attested too late for the round.
+        """
 
     async def judge_demand(self, node_id: int, asker: str) -> Transaction:
         """Have a member punished that has not answered an account's demand in time, while the epoch lasts.

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 from committee.opening import Opening
 from storage.client.bodies import Bytes
-from storage.proofs import FOR_FELLOWS
+from storage.proofs import PLACES_FOR_FELLOWS
 from storage.redstuff.bcs import Reader, uleb128
 from storage.redstuff.parameters import HASH_BYTES, MAX_SYMBOL_BYTES
 
 PLACES_IN_PAGE = 40
-PAGES = FOR_FELLOWS // PLACES_IN_PAGE
+PAGES = PLACES_FOR_FELLOWS // PLACES_IN_PAGE
 MAX_PATH = 64
 """Nodes: a commitment's path has the depths of three trees, at most 11, 32 and 10."""
 MAX_OPENING_BYTES = 4 + 8 + 8 + 2 * HASH_BYTES + 3 + MAX_SYMBOL_BYTES + 4 * (1 + MAX_PATH * HASH_BYTES)

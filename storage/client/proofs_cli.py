@@ -18,7 +18,7 @@ from committee.membership import Committee, Member
 from committee.printing import Result, sent
 from storage.client.cli import blob_id_of
 from storage.proofs import Inventory, Position, entries_of, symbols_in_pair
-from storage.proofs.draw import line_length, place_in_line, position_at
+from storage.proofs.draw import number_of, position_at, position_count
 from storage.proofs.inventory import inventory_of
 from storage.redstuff import Parameters, blob_id_text
 
@@ -145,7 +145,7 @@ async def demand(
         ),
     ] = None,
     position: Annotated[
-        int | None, typer.Option(help="In place of these three, their number.", min=0)
+        int | None, typer.Option(help="In place of these three, the position's number.", min=0)
     ] = None,
     at_random: Annotated[bool, typer.Option("--random", help="Any of the member's symbols.")] = False,
 ) -> Result:
@@ -160,22 +160,22 @@ async def demand(
             f"the round of epoch {state.epoch} has not begun, so there is no inventory: see haulout proofs status"
         )
     grid = Parameters((await ledger.parameters()).n_shards)
-    line = line_length(grid, len(member.shards), found.weight)
+    count = position_count(grid, len(member.shards), found.weight)
     if blob is not None and shard is not None and symbol is not None:
-        place = _pair_place(grid, member, shard, symbol)
+        first = _first_position(grid, member, shard, symbol)
         offset = await _offset(ledger, state, found, grid, blob)
-        position = place_in_line(grid, found.weight, replace(place, offset=offset))
+        position = number_of(grid, found.weight, replace(first, offset=offset))
     elif position is None:
-        position = secrets.randbelow(line)
-    elif position >= line:
-        raise LedgerError(f"node {node} has no position {position}: they are 0 to {line - 1}")
+        position = secrets.randbelow(count)
+    elif position >= count:
+        raise LedgerError(f"node {node} has no position {position}: they are 0 to {count - 1}")
     terms = await ledger.proof_terms()
     transaction = await ledger.demand(node, position)
     made_s = await ledger.block_time_s(transaction.block.number)
     return sent(
         transaction,
         node_id=node,
-        **_place(grid, member, found, position),
+        **_named(grid, member, found, position),
         bond=terms.bond,
         answer_by_s=made_s + terms.demand_window_s,
     )
@@ -197,7 +197,7 @@ async def demands(ledger: Ledger, node: NodeArgument) -> Result:
         "node_id": node,
         "epoch": state.epoch,
         "demands": [
-            {"asker": one.asker, **_place(grid, member, found, one.position), "answer_by_s": one.answer_by_s}
+            {"asker": one.asker, **_named(grid, member, found, one.position), "answer_by_s": one.answer_by_s}
             for one in asked
         ],
     }
@@ -230,7 +230,7 @@ async def reclaim(
 
 
 def _clock(found: Round | None, is_current: bool, now_s: int) -> dict[str, Any]:
-    """Return what a round waits for, and its times."""
+    """Return what a round waits for and its times, as commands print them."""
     step, by_s = round_step(found, now_s)
     told: dict[str, Any] = {
         "next_step": str(step) if is_current else OVER,
@@ -251,6 +251,7 @@ def _clock(found: Round | None, is_current: bool, now_s: int) -> dict[str, Any]:
 
 
 def _part(part: MemberProof) -> dict[str, Any]:
+    """Return a member's part in a round, as commands print it."""
     return {
         "committed": any(part.commitment),
         "answered": len(part.answered),
@@ -261,8 +262,8 @@ def _part(part: MemberProof) -> dict[str, Any]:
     }
 
 
-def _place(grid: Parameters, member: Member, found: Round, position: int) -> dict[str, Any]:
-    """Return a position in words."""
+def _named(grid: Parameters, member: Member, found: Round, position: int) -> dict[str, Any]:
+    """Return what the number of a position names."""
     at = position_at(grid, found.weight, position)
     shard = member.shards[at.shard_number] if at.shard_number < len(member.shards) else None
     return {"position": position, "shard": shard, "symbol": at.symbol, "offset": at.offset}
@@ -283,8 +284,8 @@ def _member(state: EpochState, node_id: int) -> Member:
     return member
 
 
-def _pair_place(grid: Parameters, member: Member, shard: int, symbol: int) -> Position:
-    """Return the position of a symbol of the first blob. Raises `LedgerError` where the member has no such symbol."""
+def _first_position(grid: Parameters, member: Member, shard: int, symbol: int) -> Position:
+    """Return the position of a symbol of the first blob's pair. Raises `LedgerError` where the member has none such."""
     if shard not in member.shards:
         own = ", ".join(map(str, member.shards))
         raise LedgerError(f"shard {shard} is not node {member.node_id}'s, which has {own}")

@@ -1,7 +1,7 @@
 """Gather members' signatures over one message, until they weigh enough for a certificate.
 
-The message is of an ejection, an invalidation, an inventory or a storage proof. A blob is confirmed to its writer, which
-gathers for itself (`storage.client.uploading`).
+The message is of an ejection, an invalidation, an inventory or a storage proof. (A blob's writer gathers confirmations
+itself: `storage.client.uploading`.)
 
 No more members are asked than are needed while all sign. A member that fails, signs wrongly or keeps the node waiting
 is replaced by the next one (`storage.client.overtaking`), and none is waited for once the others' signatures are

@@ -2,12 +2,12 @@
 
 from storage.proofs.commitment import pair_nodes, salt_of
 from storage.proofs.draw import (
-    FOR_FELLOWS,
+    PLACES_FOR_FELLOWS,
     Position,
-    line_length,
-    place_of,
     position_at,
+    position_count,
     positions,
+    sliver_of_symbol,
     symbols_in_pair,
 )
 from storage.proofs.inventory import ENTRY_BYTES, Entry, Inventory, entries_of
@@ -15,7 +15,7 @@ from storage.proofs.opening import Commitment, WrongOpening, judge
 
 __all__ = [
     "ENTRY_BYTES",
-    "FOR_FELLOWS",
+    "PLACES_FOR_FELLOWS",
     "Commitment",
     "Entry",
     "Inventory",
@@ -23,11 +23,11 @@ __all__ = [
     "WrongOpening",
     "entries_of",
     "judge",
-    "line_length",
     "pair_nodes",
-    "place_of",
     "position_at",
+    "position_count",
     "positions",
     "salt_of",
+    "sliver_of_symbol",
     "symbols_in_pair",
 ]

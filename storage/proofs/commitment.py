@@ -6,8 +6,9 @@
     commitment    over the roots of the member's shards, in the committee's order
 
 The roots of one level are the leaves' nodes of the next one. Nobody knows the salt before the epoch has begun, and no
-two members have the same: who commits has the bytes, and who keeps hashes of them instead cannot. For what a member
-need not have, the pair of a blob that has become invalid or a shard that it does not hold, there stand 32 zero bytes.
+two members have the same: a member that commits has the bytes, and one that keeps hashes of them instead cannot. For
+what a member need not have, the pair of a blob that has become invalid or a shard that it does not hold, there stand 32
+zero bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def symbol_node(salt: bytes, symbol: Symbols) -> bytes:
 
 
 def pair_nodes(salt: bytes, primary: Symbols, secondary: Symbols, symbol_size: int) -> list[bytes]:
-    """Return the nodes of all leaves of a pair, in their order. `RedStuff.salted_roots` gives the root over them."""
+    """Return the nodes of all leaves of a pair, in their order. `RedStuff.salted_roots` returns the root over them."""
     return [
         symbol_node(salt, sliver[place : place + symbol_size])
         for sliver in (primary, secondary)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from committee.opening import COMMITMENT_BYTES, Opening
 from storage.proofs.commitment import symbol_node
-from storage.proofs.draw import Position, place_of, symbols_in_pair
+from storage.proofs.draw import Position, sliver_of_symbol, symbols_in_pair
 from storage.proofs.inventory import Entry, Inventory
 from storage.redstuff import Axis, BlobMetadata, InvalidProof, MerkleProof, Parameters, RedStuffError
 from storage.redstuff.merkle import depth_of, leaf_hash
@@ -87,7 +87,7 @@ def require_symbol(grid: Parameters, shard: int, opening: Opening, position: Pos
     size = grid.symbol_size(opening.blob_length)
     if len(opening.symbol) != size:
         raise WrongSymbolSize(f"a symbol of {len(opening.symbol)} bytes: the blob's have {size}")
-    axis, number = place_of(grid, position.symbol)
+    axis, number = sliver_of_symbol(grid, position.symbol)
     pair = grid.pair_of_shard(blob_id_of(opening), shard)
     root = _root(opening.sliver_path, leaf_hash(opening.symbol), number, grid.n_shards)
     roots = (root, opening.other_root) if axis is Axis.PRIMARY else (opening.other_root, root)

@@ -16,9 +16,9 @@ from committee import messages
 from committee.ledger import Attestation, NodeLedger
 from committee.ledger.proofs import Round
 from committee.messages import Intent
-from committee.opening import Opening
+from committee.opening import PLACES_ON_CHAIN, Opening
 from storage.proofs.commitment import salt_of
-from storage.proofs.draw import ON_CHAIN, drawn_place, line_length, position_at
+from storage.proofs.draw import drawn_position, position_at, position_count
 from storage.proofs.opening import blob_id_of
 from storage.redstuff.merkle import depth_of, root_of_hashes
 from tests.committee.ledger.conftest import Node
@@ -26,7 +26,7 @@ from tests.localnet.twins import Telling, Twins
 from tests.storage.proofs.members import HonestMember, member
 
 LENGTHS = [0, 77, 3000]
-ALL = range(ON_CHAIN)
+ALL = range(PLACES_ON_CHAIN)
 Change = Callable[[Opening], Opening]
 Path = tuple[bytes, ...]
 
@@ -113,8 +113,8 @@ class Rounds:
             round_ = await self.round(told)
             honest = self.honest(node, round_.start_hash)
             assert round_.draw is not None
-            length = line_length(honest.code, len(honest.shards), round_.weight)
-            drawn = (drawn_place(round_.draw, node.node_id, place, length) for place in places)
+            length = position_count(honest.code, len(honest.shards), round_.weight)
+            drawn = (drawn_position(round_.draw, node.node_id, place, length) for place in places)
             openings = [honest.opening(position_at(honest.code, round_.weight, one)) for one in drawn]
             shown = [change(one) for one in openings] if change else openings
             return await told.answer(node.node_id, dict(zip(places, shown, strict=True)))
@@ -141,9 +141,9 @@ class Rounds:
 
         return await self.twins.anyone(telling)
 
-    def line(self, node: Node) -> int:
+    def position_count(self, node: Node) -> int:
         honest = self.honest(node)
-        return line_length(honest.code, len(honest.shards), honest.inventory.weight)
+        return position_count(honest.code, len(honest.shards), honest.inventory.weight)
 
     async def judge(self, node: Node) -> str | None:
         return await self.twins.anyone(lambda told: told.judge(node.node_id))
@@ -343,9 +343,9 @@ async def test_demands_are_answered_judged_or_void(rounds: Rounds) -> None:
     accounts = [str(one.account) for one in askers]
     assert await rounds.begin() is None
 
-    assert await twins.tell(askers[0], demanding(one.node_id, rounds.line(one))) == "NoSuchPosition"
+    assert await twins.tell(askers[0], demanding(one.node_id, rounds.position_count(one))) == "NoSuchPosition"
     assert await twins.tell(askers[0], lambda told: told.demand(99, 0)) == "NotAMember"
-    place = rounds.line(one) - 1
+    place = rounds.position_count(one) - 1
     for asker in askers:
         assert await twins.tell(asker, demanding(one.node_id, place)) is None
     assert await twins.tell(askers[0], demanding(one.node_id, 0)) == "AlreadyDemanded"

@@ -16,7 +16,7 @@ from committee.membership import Member
 from committee.messages import Intent
 from committee.opening import COMMITMENT_BYTES, PLACES_ON_CHAIN, Opening
 from storage.proofs import Commitment, Inventory, Position, WrongOpening, judge, salt_of
-from storage.proofs.draw import drawn_place, line_length, position_at
+from storage.proofs.draw import drawn_position, position_at, position_count
 from storage.proofs.opening import (
     blob_id_of,
     require_attested_alone,
@@ -48,17 +48,17 @@ class _Questioned:
     commitment: Commitment
 
     @property
-    def line(self) -> int:
+    def position_count(self) -> int:
         """How many positions the member has."""
-        return line_length(self.grid, len(self.member.shards), self.round_.weight)
+        return position_count(self.grid, len(self.member.shards), self.round_.weight)
 
     @property
     def inventory(self) -> Inventory:
         return Inventory(self.round_.inventory_root, self.round_.count, self.round_.weight)
 
-    def position(self, place: int) -> Position:
-        """The position at a place of the member's line."""
-        return position_at(self.grid, self.round_.weight, place)
+    def position(self, number: int) -> Position:
+        """The member's position of a number."""
+        return position_at(self.grid, self.round_.weight, number)
 
 
 def begin(now: Contracts, root: bytes, count: int, weight: int, certificate: Certificate) -> Outcome:
@@ -137,7 +137,7 @@ def answer(now: Contracts, node_id: int, openings: Mapping[int, Opening]) -> Out
             raise Revert("NoSuchPlace", place=place)
         if place in part.answered:
             continue
-        position = questioned.position(drawn_place(round_.draw, node_id, place, questioned.line))
+        position = questioned.position(drawn_position(round_.draw, node_id, place, questioned.position_count))
         is_excused = _is_excused(now, questioned, opening, position, round_.commit_by_s)
         if not is_excused:
             _judged(judge, questioned.grid, questioned.inventory, questioned.commitment, opening, position)
@@ -169,7 +169,7 @@ def demand(now: Contracts, account: str, node_id: int, position: int) -> Outcome
     """Demand that a member shows the symbol at a position."""
     epoch, round_ = _current(now)
     member = _member(now, epoch, node_id)
-    end = line_length(Grid(now.parameters.n_shards), len(member.shards), round_.weight)
+    end = position_count(Grid(now.parameters.n_shards), len(member.shards), round_.weight)
     if position >= end:
         raise Revert("NoSuchPosition", position=position, end=end)
     if (epoch, node_id, account) in now.demands:

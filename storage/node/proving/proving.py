@@ -38,8 +38,8 @@ from storage.proofs import (
     Inventory,
     Position,
     pair_nodes,
-    place_of,
     salt_of,
+    sliver_of_symbol,
     symbols_in_pair,
 )
 from storage.redstuff import Axis, BlobMetadata, MerkleProof, RedStuff, RedStuffError, blob_id_text
@@ -237,7 +237,7 @@ class Proving:
         if pair is None or metadata is None:
             raise Incomplete(f"blob {blob_id_text(blob_id)} is not here whole")
         roots = BlobMetadata.from_bcs(metadata, blob_id)
-        axis, number = place_of(self._code, position.symbol)
+        axis, number = sliver_of_symbol(self._code, position.symbol)
         symbol, in_sliver = self._code.prove_symbol(axis, pair[axis], number, entry.symbol_size)
         of_pair = self._code.pair_of_shard(blob_id, shard)
         opening = Opening(

@@ -11,7 +11,7 @@ from committee.opening import NOTHING_OPENED
 from storage.node.chain import ChainView
 from storage.node.proving import Incomplete, Proving, Term
 from storage.node.rounds.sending import Sending
-from storage.proofs import line_length, position_at
+from storage.proofs import position_at, position_count
 from storage.redstuff import RedStuff
 
 
@@ -41,7 +41,7 @@ class Demands:
         return demands
 
     async def _answer(self, term: Term, round_: Round, demand: Demand) -> None:
-        if demand.position >= line_length(self._code, len(term.shards), round_.weight):
+        if demand.position >= position_count(self._code, len(term.shards), round_.weight):
             # The chain's newest block is in the next epoch already, which this node has yet to see settled.
             raise Incomplete("it is behind the end of this node's line")
         position = position_at(self._code, round_.weight, demand.position)

@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable
 
 from committee.backoff import next_pause_s
 from committee.errors import LedgerError
-from committee.logs import ChangesOnly
+from committee.logs import ChangesOnly, Log
 from storage.node.chain import ChainView
 from storage.node.proving import Incomplete, Term
 from storage.node.store import StoreError
+
+log = Log()
 
 FIRST_REST_S = 0.5
 """Pause after a look that found something new; it grows."""

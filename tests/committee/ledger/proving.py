@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from committee.messages import Intent
 from storage.proofs.commitment import salt_of
-from storage.proofs.draw import Position, drawn_place, line_length, position_at
+from storage.proofs.draw import Position, drawn_position, position_at, position_count
 from storage.redstuff.merkle import root_of_hashes
 from tests.storage.proofs.members import HonestMember, member
 
@@ -52,17 +52,17 @@ class Round:
         return drawn.draw
 
     @property
-    def line(self) -> int:
+    def position_count(self) -> int:
         """How many positions the node has."""
-        return line_length(self.honest.code, len(self.honest.shards), self.honest.inventory.weight)
+        return position_count(self.honest.code, len(self.honest.shards), self.honest.inventory.weight)
 
     def position(self, draw: bytes, place: int) -> Position:
         """A drawn position, by Python's rules."""
-        return self.position_at(drawn_place(draw, self.node.node_id, place, self.line))
+        return self.position_at(drawn_position(draw, self.node.node_id, place, self.position_count))
 
-    def position_at(self, place: int) -> Position:
-        """The position at a place of the node's line."""
-        return position_at(self.honest.code, self.honest.inventory.weight, place)
+    def position_at(self, number: int) -> Position:
+        """The node's position of a number."""
+        return position_at(self.honest.code, self.honest.inventory.weight, number)
 
 
 async def begin(network: Network, blocks: int = 1, lengths: Sequence[int] = LENGTHS) -> Round:

@@ -46,7 +46,7 @@ async def test_a_demand_is_found_and_answered(begun: Round) -> None:
     stranger, node = await asker(begun), begun.node
     account, node_id = str(stranger.account), node.node_id
     assert await node.ledger.demands(node_id) == ()
-    place = begun.line - 1
+    place = begun.position_count - 1
     sent = await stranger.demand(node_id, place)
     assert await balance(stranger) == 0
     terms = await stranger.proof_terms()

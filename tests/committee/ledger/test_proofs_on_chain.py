@@ -11,8 +11,8 @@ import pytest
 from committee import messages
 from committee.errors import LedgerRefused
 from committee.messages import Intent
-from committee.opening import Opening
-from storage.proofs.draw import FOR_FELLOWS, ON_CHAIN, Position, drawn_place, line_length
+from committee.opening import PLACES_ON_CHAIN, Opening
+from storage.proofs.draw import PLACES_FOR_FELLOWS, Position, drawn_position, position_count
 from storage.proofs.inventory import Inventory
 from storage.proofs.opening import Commitment, WrongOpening, judge
 from tests.committee.ledger.proving import Round, begin
@@ -40,15 +40,15 @@ async def view(begun: Round, name: str, *arguments: int) -> Any:
 async def test_positions_are_those_that_python_draws(begun: Round) -> None:
     draw = await begun.draw()
     code, weight = begun.honest.code, begun.honest.inventory.weight
-    length = line_length(code, len(begun.honest.shards), weight)
-    for place in (*range(ON_CHAIN), FOR_FELLOWS - 1):
-        expected = drawn_place(draw, begun.node.node_id, place, length)
+    length = position_count(code, len(begun.honest.shards), weight)
+    for place in (*range(PLACES_ON_CHAIN), PLACES_FOR_FELLOWS - 1):
+        expected = drawn_position(draw, begun.node.node_id, place, length)
         assert await view(begun, "positionOf", begun.node.node_id, place) == expected
 
 
 async def test_openings_of_real_slivers_prove_a_member(begun: Round) -> None:
     draw = await begun.draw()
-    openings = {place: begun.honest.opening(begun.position(draw, place)) for place in range(ON_CHAIN)}
+    openings = {place: begun.honest.opening(begun.position(draw, place)) for place in range(PLACES_ON_CHAIN)}
     ledger, node_id = begun.node.ledger, begun.node.node_id
     assert await view(begun, "saltOf", node_id) == begun.honest.salt
     first = {place: openings.pop(place) for place in (3, 0)}
@@ -57,7 +57,7 @@ async def test_openings_of_real_slivers_prove_a_member(begun: Round) -> None:
     assert (set(proof.answered), proof.is_proven) == ({0, 3}, False)
     await ledger.answer(node_id, openings)
     proof = await ledger.member_proof(begun.state.epoch, node_id)
-    assert (set(proof.answered), proof.is_proven) == (set(range(ON_CHAIN)), True)
+    assert (set(proof.answered), proof.is_proven) == (set(range(PLACES_ON_CHAIN)), True)
 
 
 async def test_answers_take_no_more_ether_than_is_told_before(begun: Round) -> None:
@@ -134,7 +134,7 @@ async def test_changed_openings_have_the_same_verdict_on_chain_as_in_python(begu
     honest, ledger, node_id = begun.honest, begun.node.ledger, begun.node.node_id
     choose, told = random.Random(1), set()
     commitment = replace(honest.commitment, attested={})  # nobody attests in the first epoch
-    openings = [honest.opening(begun.position(draw, place)) for place in range(ON_CHAIN)]
+    openings = [honest.opening(begun.position(draw, place)) for place in range(PLACES_ON_CHAIN)]
     for place, opening in enumerate(openings):
         others = changed(opening, choose)
         for shown in (choose.choice(openings), *(others if place == 0 else choose.sample(others, 2))):

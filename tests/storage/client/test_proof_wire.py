@@ -16,7 +16,7 @@ from storage.client.proof_wire import (
     page_to_bcs,
     places_of,
 )
-from storage.proofs import FOR_FELLOWS
+from storage.proofs import PLACES_FOR_FELLOWS
 from storage.redstuff import InvalidEncoding
 from storage.redstuff.parameters import MAX_SYMBOL_BYTES
 
@@ -66,4 +66,4 @@ def test_an_opening_beyond_the_limits_is_not_read(beyond: Opening) -> None:
 
 
 def test_every_place_is_on_one_page() -> None:
-    assert [place for page in range(PAGES) for place in places_of(page)] == list(range(FOR_FELLOWS))
+    assert [place for page in range(PAGES) for place in places_of(page)] == list(range(PLACES_FOR_FELLOWS))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from committee.opening import COMMITMENT_BYTES, Opening
 from storage.proofs.commitment import pair_nodes, salt_of
-from storage.proofs.draw import Position, place_of
+from storage.proofs.draw import Position, sliver_of_symbol
 from storage.proofs.inventory import Entry, Inventory, entries_of, inventory_of
 from storage.proofs.opening import Commitment
 from storage.redstuff import Axis, EncodedBlob, MerkleProof, RedStuff
@@ -72,7 +72,7 @@ class HonestMember:
         entries, shard = self.entries, self.shards[position.shard_number]
         index = next(i for i, entry in enumerate(entries) if entry.covers(position.offset))
         blob, size = self.blobs[index], entries[index].symbol_size
-        axis, number = place_of(self.code, position.symbol)
+        axis, number = sliver_of_symbol(self.code, position.symbol)
         sliver_index = self.code.sliver_index(blob.blob_id, shard, axis)
         expanded = self._expanded(blob, axis, sliver_index)
         metadata = blob.metadata

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from committee.opening import NOTHING_OPENED, Opening
 from storage.proofs import opening as rules
 from storage.proofs.commitment import pair_nodes
-from storage.proofs.draw import Position, line_length, place_of, position_at, positions, symbols_in_pair
+from storage.proofs.draw import (
+    Position,
+    position_at,
+    position_count,
+    positions,
+    sliver_of_symbol,
+    symbols_in_pair,
+)
 from storage.proofs.opening import blob_id_of, judge
 from storage.redstuff import merkle_root
 from storage.redstuff.merkle import root_of_hashes
@@ -42,7 +49,7 @@ def test_honest_openings_hold_at_drawn_positions(one: HonestMember) -> None:
 
 @given(st.data())
 def test_an_honest_opening_holds_at_its_position_alone(data: st.DataObject) -> None:
-    length = line_length(SMALL.code, len(SMALL.shards), SMALL.inventory.weight)
+    length = position_count(SMALL.code, len(SMALL.shards), SMALL.inventory.weight)
     place, other = (data.draw(st.integers(0, length - 1)) for _ in range(2))
     position, elsewhere = (position_at(SMALL.code, SMALL.inventory.weight, one) for one in (place, other))
     opening = SMALL.opening(position)
@@ -58,9 +65,9 @@ def test_an_honest_opening_holds_at_its_position_alone(data: st.DataObject) -> N
 
 def test_every_stored_symbol_has_a_position() -> None:
     u, weight = symbols_in_pair(ONE.code), ONE.inventory.weight
-    places = {position_at(ONE.code, weight, place) for place in range(line_length(ONE.code, 1, weight))}
+    places = {position_at(ONE.code, weight, place) for place in range(position_count(ONE.code, 1, weight))}
     assert {one.symbol for one in places} == set(range(u))
-    assert {place_of(ONE.code, one.symbol) for one in places} == {
+    assert {sliver_of_symbol(ONE.code, one.symbol) for one in places} == {
         *((axis, i) for axis in (0, 1) for i in range((ONE.code.s, ONE.code.p)[axis]))
     }
 
