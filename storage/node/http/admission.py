@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import ParamSpec, TypeVar
@@ -11,7 +10,6 @@ from typing import ParamSpec, TypeVar
 from aiohttp import web
 
 from committee.ledger import EpochState
-from storage.client import wire
 from storage.client.bodies import Bytes
 from storage.client.failures import Reason
 from storage.node.budgets import Budget, Line, Pool
@@ -20,10 +18,11 @@ from storage.node.face import NodeFace, Refusal
 from storage.node.http.begins import Begins
 from storage.node.http.catching_up import CatchUp
 from storage.node.http.new_owners import NewOwners
+from storage.node.http.parsing import flag, number
 from storage.node.http.transfer import IncomingBody
 from storage.node.http.turns import HELD, REQUESTER, Turns, hold, require_there, stranger
 from storage.node.rules import is_registered_as, require_shard
-from storage.redstuff import Axis, BlobMetadata, InvalidEncoding, parse_blob_id
+from storage.redstuff import BlobMetadata
 
 Arguments = ParamSpec("Arguments")
 Found = TypeVar("Found")
@@ -148,39 +147,7 @@ class Admission:
         """Whether a request waits for memory that answers hold."""
         return self._reading.is_short or self._serving.is_short_of_memory
 
-    # paths, queries and bodies; these raise `InvalidEncoding` too
-
-    def sliver_path(self, request: web.Request) -> tuple[bytes, int, Axis]:
-        """(blob id, pair, axis) of the path to a sliver."""
-        pair = self.indices(request.match_info["pair"], "pair", 1)[0]
-        return blob_id_of(request), pair, wire.read_axis(request.match_info["axis"])
-
-    def indices(self, text: str, name: str, most: int) -> list[int]:
-        """Numbers of pairs, slivers or shards, separated by commas: 1 to `most` of them, each once, below n."""
-        texts = text.split(",", most)
-        if len(texts) > most:
-            raise Refusal(400, Reason.SLIVER_COUNT_EXCEEDS_LIMIT, f"{name}: more than {most}")
-        numbers = [number(one, name) for one in texts]
-        if len(set(numbers)) != len(numbers):
-            raise InvalidEncoding(f"{name}: each once")
-        if max(numbers) >= self._code.n_shards:
-            raise Refusal(
-                *(400, Reason.INDEX_OUT_OF_RANGE), f"{name}: {max(numbers)}, not below {self._code.n_shards}"
-            )
-        return numbers
-
-    def helper_shards(self, request: web.Request) -> list[int] | None:
-        """The shards whose slivers are to help; None for all that are here."""
-        text = request.query.get("helperShards")
-        return None if text is None else wire.read_ranges(text, self._code.n_shards)
-
-    def check_amount(self, size_bytes: int) -> None:
-        """Refuse a question for more bytes of symbols than one answer may have."""
-        if size_bytes > wire.MAX_SYMBOLS_BYTES:
-            raise Refusal(
-                *(400, Reason.SLIVER_COUNT_EXCEEDS_LIMIT),
-                f"{size_bytes} bytes of symbols asked for at once: at most {wire.MAX_SYMBOLS_BYTES}",
-            )
+    # bodies
 
     async def body(self, request: web.Request, limit: int) -> Bytes:
         """The request's body; one that is too long is not read to its end.
@@ -382,19 +349,6 @@ def _no_metadata(status: int) -> Refusal:
     return Refusal(status, Reason.METADATA_NOT_FOUND, "no metadata of this blob is here")
 
 
-def blob_id_of(request: web.Request) -> bytes:
-    """The blob id in the path. Raises `InvalidEncoding`."""
-    return parse_blob_id(request.match_info["blob_id"])
-
-
-def flag(request: web.Request, name: str) -> bool:
-    """Whether the query says that `name` is true. Raises `InvalidEncoding`."""
-    text = request.query.get(name, "false")
-    if text not in ("true", "false"):
-        raise InvalidEncoding(f"{name}: {text[:40]!r} is neither true nor false")
-    return text == "true"
-
-
 def _registration_wait_s(request: web.Request) -> float:
     """Return for how many seconds the request asks to wait for the blob's registration."""
     if not flag(request, "wait_for_registration"):
@@ -405,31 +359,3 @@ def _registration_wait_s(request: web.Request) -> float:
         if text is None
         else min(number(text, "wait_millis") / 1000, MAX_REGISTRATION_WAIT_S)
     )
-
-
-def hexadecimal(text: str, name: str, size_bytes: int) -> bytes:
-    """Return so many bytes that a part of a path names. Raises `InvalidEncoding`."""
-    try:
-        told = bytes.fromhex(text)
-    except ValueError:
-        told = b""
-    if len(told) != size_bytes or len(text) != 2 * size_bytes:
-        raise InvalidEncoding(f"{name}: {size_bytes} bytes in hexadecimal are wanted")
-    return told
-
-
-def number(text: str, name: str) -> int:
-    """A decimal number of at most 256 bits' length. Raises `InvalidEncoding`."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 78):
-        raise InvalidEncoding(f"{name}: {text[:40]!r} is no number")
-    return int(text)
-
-
-def object_number(text: str) -> int:
-    """The id of a blob object, in decimal or as 0x and up to 64 hexadecimal digits. Raises `InvalidEncoding`."""
-    if re.fullmatch("0x[0-9a-fA-F]{1,64}", text, re.ASCII):
-        return int(text, 16)
-    object_id = number(text, "object id")
-    if object_id >= 1 << 256:
-        raise InvalidEncoding("object id: it has at most 256 bits")
-    return object_id

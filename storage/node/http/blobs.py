@@ -16,8 +16,9 @@ from storage.client.bodies import STEADY_BYTES, Bytes, LargeBody
 from storage.client.failures import Reason
 from storage.node.chain import Registered
 from storage.node.face import NodeFace, Refusal
-from storage.node.http.admission import Admission, blob_id_of, flag, object_number
+from storage.node.http.admission import Admission
 from storage.node.http.checks import UploadChecks
+from storage.node.http.parsing import blob_id_of, flag, object_number, sliver_path
 from storage.node.http.pending import PendingUploads
 from storage.node.http.transfer import IncomingBody
 from storage.node.http.turns import REQUESTER
@@ -127,7 +128,7 @@ class BlobHandlers:
 
     async def get_sliver(self, request: web.Request) -> web.Response:
         """BCS SliverData, or a range of it; HEAD tells its size without a read."""
-        blob_id, pair, axis = self._admission.sliver_path(request)
+        blob_id, pair, axis = sliver_path(request, self._code.n_shards)
         self._admission.refuse_blocked(request, blob_id)
         shard = self._code.shard_of_pair(blob_id, pair)
         symbols = None
@@ -183,7 +184,7 @@ class BlobHandlers:
 
     async def _writable_sliver(self, request: web.Request) -> _Sliver:
         """Return the sliver that the request's path names. Raises `Refusal` unless this node has to store it."""
-        blob_id, pair, axis = self._admission.sliver_path(request)
+        blob_id, pair, axis = sliver_path(request, self._code.n_shards)
         is_pending = await self._require_writable(request, blob_id)
         metadata = self._pending.metadata(blob_id) or await self._admission.metadata(request, blob_id, 400)
         shard = self._checks.shard_to_store(blob_id, pair)
@@ -212,7 +213,7 @@ class BlobHandlers:
 
     async def sliver_status(self, request: web.Request) -> web.Response:
         """Whether a sliver is stored."""
-        blob_id, pair, axis = self._admission.sliver_path(request)
+        blob_id, pair, axis = sliver_path(request, self._code.n_shards)
         shard = self._code.shard_of_pair(blob_id, pair)
         stored = await self._admission.looked_up(request, self._store.has_sliver, blob_id, shard, axis)
         is_kept = self._pending.has_sliver(blob_id, shard, axis)

@@ -11,8 +11,9 @@ from committee.messages import NONCE_BYTES
 from storage.client import wire
 from storage.node.budgets import Line, Pool
 from storage.node.face import NodeFace
-from storage.node.http.admission import Admission, hexadecimal, number
+from storage.node.http.admission import Admission
 from storage.node.http.blobs import json_answer
+from storage.node.http.parsing import hexadecimal, number
 from storage.node.http.turns import REQUESTER, Turns
 from storage.redstuff import InvalidEncoding
 

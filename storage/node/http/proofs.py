@@ -9,8 +9,9 @@ from storage.client import proof_wire, wire
 from storage.client.failures import Reason
 from storage.node.budgets import Line
 from storage.node.face import NodeFace, Refusal
-from storage.node.http.admission import Admission, hexadecimal, number
+from storage.node.http.admission import Admission
 from storage.node.http.blobs import bcs_answer, json_answer
+from storage.node.http.parsing import hexadecimal, number
 from storage.node.http.turns import REQUESTER
 from storage.redstuff import InvalidEncoding
 

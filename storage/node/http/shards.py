@@ -14,8 +14,9 @@ from storage.client.failures import Reason
 from storage.node.budgets import Pool
 from storage.node.face import NodeFace, Refusal
 from storage.node.fail_points import fail_point
-from storage.node.http.admission import IN_LINE, Admission, blob_id_of, flag
+from storage.node.http.admission import IN_LINE, Admission
 from storage.node.http.blobs import bcs_answer, json_answer
+from storage.node.http.parsing import blob_id_of, flag
 from storage.node.http.turns import Turns
 from storage.redstuff import (
     Axis,

@@ -23,8 +23,9 @@ from storage.client.failures import Reason
 from storage.client.wire import Question
 from storage.node.face import NodeFace, Refusal
 from storage.node.fail_points import fail_point
-from storage.node.http.admission import Admission, blob_id_of
+from storage.node.http.admission import Admission
 from storage.node.http.blobs import bcs_answer
+from storage.node.http.parsing import blob_id_of, helper_shards, indices
 from storage.node.store.records import Place, SliverKey, Symbols
 from storage.redstuff import Axis, BlobMetadata, InvalidEncoding
 from storage.redstuff.memory import uninitialised
@@ -70,12 +71,12 @@ class SymbolHandlers:
         """Symbols for several slivers of a blob to be rebuilt, without proofs."""
         axis = wire.read_axis(request.query.get("targetType", ""))
         text = request.query.get("targetSlivers", "")
-        targets = self._admission.indices(text, "targetSlivers", wire.MAX_TARGETS)
+        targets = indices(text, "targetSlivers", wire.MAX_TARGETS, self._code.n_shards)
         fail_point("helper.symbols-asked")
         metadata, shards = await self._helpers(request, axis.other)
         size = self._code.symbol_size(metadata.length)
         size_bytes = len(shards) * len(targets) * size
-        self._admission.check_amount(size_bytes)
+        _check_amount(size_bytes)
 
         def collect() -> Bytes:
             return self._symbols(metadata.blob_id, axis, targets, shards, size)
@@ -99,7 +100,7 @@ class SymbolHandlers:
         times, needed = Counter(question.blob_ids), self._code.source_symbols(question.axis.other)
         sizes = (times[key.blob_id] * place.size_bytes // needed for key, place in found)
         size_bytes = len(question.targets) * sum(sizes)
-        self._admission.check_amount(size_bytes)
+        _check_amount(size_bytes)
         read_bytes = sum(place.size_bytes for _, place in found)
         if read_bytes > MAX_READ_BYTES:
             raise Refusal(
@@ -176,10 +177,10 @@ class SymbolHandlers:
         axis = wire.read_axis(request.query.get("targetType", ""))
         if request.query.get("proofAxis", axis.other.label) != axis.other.label:
             raise InvalidEncoding(f"proofAxis: {axis.label} slivers are helped, and proven, by the others")
-        target = self._admission.indices(request.query.get("targetSliver", ""), "targetSliver", 1)[0]
+        target = indices(request.query.get("targetSliver", ""), "targetSliver", 1, self._code.n_shards)[0]
         metadata, shards = await self._helpers(request, axis.other)
         size = self._code.symbol_size(metadata.length)
-        self._admission.check_amount(len(shards) * size)
+        _check_amount(len(shards) * size)
 
         def collect() -> bytes:
             return wire.proven_to_bcs(
@@ -197,7 +198,7 @@ class SymbolHandlers:
         blob_id = blob_id_of(request)
         self._admission.refuse_blocked(request, blob_id)
         metadata = await self._admission.metadata(request, blob_id)
-        shards = self._admission.helper_shards(request)
+        shards = helper_shards(request, self._code.n_shards)
         if shards is None:
             shards = sorted(await self._admission.looked_up(request, self._store.shards_with, blob_id, axis))
         return metadata, shards
@@ -231,3 +232,12 @@ def _nothing_here(axis: Axis) -> Refusal:
 
 def _refused(refusal: Refusal) -> wire.Refused:
     return refusal.status, json.dumps(refusal.to_json()).encode()
+
+
+def _check_amount(size_bytes: int) -> None:
+    """Refuse a question for more bytes of symbols than one answer may have."""
+    if size_bytes > wire.MAX_SYMBOLS_BYTES:
+        raise Refusal(
+            *(400, Reason.SLIVER_COUNT_EXCEEDS_LIMIT),
+            f"{size_bytes} bytes of symbols asked for at once: at most {wire.MAX_SYMBOLS_BYTES}",
+        )
