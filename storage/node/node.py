@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from committee.bls import SecretKey, proof_of_possession
-from committee.errors import CommitteeError, LedgerError, LedgerRefused, LedgerUnavailable
-from committee.ledger import EpochStarted, Event, NodeLedger, RegisteredNode
+from committee.bls import SecretKey
+from committee.ledger import EpochStarted, Event, NodeLedger
 from committee.logs import Log
 from committee.version import VERSION
 from storage.node import logs
 from storage.node.block_list import BlockList, BlockListError
 from storage.node.candidacy import Candidacy
-from storage.node.chain import ChainView, once_settled
+from storage.node.chain import ChainView
 from storage.node.chain.store import ChainStore
 from storage.node.config import ConfigError, NodeConfig
 from storage.node.credentials import Credentials
@@ -28,6 +27,7 @@ from storage.node.listening import exposure, listen
 from storage.node.object_store import connector
 from storage.node.peers import Peers
 from storage.node.proving import Proving
+from storage.node.registration import Registration
 from storage.node.repair import Repair
 from storage.node.rounds import Rounds
 from storage.node.sign_of_life import SignsOfLife
@@ -51,10 +51,6 @@ STORE_LOOK_S = 1.0
 STORE_LOOKS = 10
 """Looks that must fail in a row before the node ends: a disk that fails once, as over a network, is waited for."""
 RESTART_PAUSE_S = 1.0
-IS_REGISTERED = "AccountHasNode"
-"""The contract's error for an account that operates a node already."""
-REGISTRATION_TRIES = 30
-"""Looks for a registration that was just mined, RESTART_PAUSE_S apart."""
 
 
 class StorageNode:
@@ -107,31 +103,35 @@ class StorageNode:
         listening = listen(self.config.host, self.config.port)
         with listening as listener, contextlib.closing(self._chain_store), contextlib.closing(self.store):
             await finished_or_told(self.store.open)
-            node_id, has_joined = await self._identify()
+            registration = Registration(self.config, self.secret, self._ledger, self._chain_store)
+            node_id, has_joined = await registration.identify()
             self.view = ChainView(self._ledger, node_id, self._chain_store)
             await self.view.load()
             if has_joined:
-                await self._keep_id(node_id)
+                await registration.keep_id(node_id)
             self.code = RedStuff(self.view.parameters.n_shards)
             credentials = Credentials(self.view, self.secret)
             async with Peers(self.view, credentials, allow_private=self._allow_private) as self.peers:
                 duties = self._put_together()
                 self.server = HttpServer(create_app(self, self.config.bulk_budget()), listener)
                 try:
-                    await self._serve(node_id, duties, has_joined=has_joined)
+                    await self._serve(node_id, duties, None if has_joined else registration.join_later)
                 except ExceptionGroup as failed:
                     raise failed.exceptions[0] from None
 
     async def _serve(
-        self, node_id: int, duties: Sequence[Callable[[], Awaitable[None]]], *, has_joined: bool
+        self,
+        node_id: int,
+        duties: Sequence[Callable[[], Awaitable[None]]],
+        join_later: Callable[[], Coroutine[Any, Any, None]] | None,
     ) -> None:
-        """Answer requests and do the duties, for ever. Raises a group of what ends the node."""
+        """Answer requests, do the duties and, if given, join later; for ever. Raises a group of what ends the node."""
         async with self.server, asyncio.TaskGroup() as running:
             self.serves.set()
             log.info("serving", name=self.config.name, node_id=node_id, port=self.config.port)
             log.info("what this node exposes", **exposure(self.config, self._allow_private))
-            if not has_joined:
-                running.create_task(self._join_later())
+            if join_later is not None:
+                running.create_task(join_later())
             running.create_task(require_store(self.store))
             running.create_task(self.view.follow(self.config.poll_interval_s))
             for duty in duties:
@@ -260,102 +260,6 @@ class StorageNode:
         elif self._was_member:
             log.info("not elected any more: no member of the committee", epoch=event.epoch)
         self._was_member = bool(shards)
-
-    async def _identify(self) -> tuple[int, bool]:
-        """(the node's id, whether the chain was asked): from its registration, else what a run before has saved.
-
-        An endpoint that has not come to the block of the contracts is waited for where nothing is saved.
-        """
-        saved = await self._chain_store.in_thread(
-            self._chain_store.node_id, self._ledger.domain, self.secret.public_key
-        )
-        try:
-            joined = await (once_settled(self._join) if saved is None else self._join())
-            return joined.node_id, True
-        except LedgerError as error:
-            if saved is None:
-                raise
-            log.warning(
-                "the registration cannot be looked at; serving as the node it was",
-                node_id=saved,
-                error=str(error),
-            )
-            return saved, False
-
-    async def _join_later(self) -> None:
-        """Look at the registration once the chain answers, as every start does."""
-        while True:
-            try:
-                await self._join()
-                return
-            except (LedgerRefused, ConfigError) as error:
-                log.error("the registration is not this node's as it should be", error=str(error))
-                return
-            except CommitteeError:
-                await asyncio.sleep(RESTART_PAUSE_S)
-
-    async def _keep_id(self, node_id: int) -> None:
-        """Keep the id for a start while the chain is silent; a disk that does not take it stops no start."""
-        try:
-            await self._chain_store.in_thread(self._chain_store.save_node_id, node_id, self.secret.public_key)
-        except StoreError as error:
-            log.warning("the node's id cannot be kept; serving on", node_id=node_id, error=str(error))
-
-    async def _shown(self, account: str) -> RegisteredNode:
-        """The node that the account operates, once the endpoint shows it. Raises `LedgerUnavailable`."""
-        for _ in range(REGISTRATION_TRIES):
-            registered = await self._ledger.node_of(account)
-            if registered is not None:
-                return registered
-            await asyncio.sleep(RESTART_PAUSE_S)  # an endpoint may be a few blocks behind another
-        raise LedgerUnavailable(
-            f"the chain does not show the registration of {account}; start the node again"
-        )
-
-    async def _join(self) -> RegisteredNode:
-        """Return the node's registration, after registering it and staking what is lacking."""
-        account = self._ledger.account
-        if account is None:
-            raise ConfigError("the node has no account to register from")
-        registered = await self._ledger.node_of(account)
-        if registered is None:
-            parameters = await self._ledger.parameters()
-            proof = proof_of_possession(self.secret, account, parameters.domain)
-            try:
-                node_id, _ = await self._ledger.register_node(
-                    self.config.name, self.config.address, self.secret.public_key, proof
-                )
-                log.info("registered", name=self.config.name, node_id=node_id, address=self.config.address)
-            except LedgerRefused as error:
-                if error.reason != IS_REGISTERED:
-                    raise  # else the endpoint that was asked did not show it yet
-            registered = await self._shown(account)
-        if registered.public_key != self.secret.public_key:
-            raise ConfigError(
-                f"account {account} is registered as node {registered.node_id}, of owner {registered.owner}, with "
-                "another BLS key than this folder's: run the folder with that key; if that owner named the account "
-                "unasked, `haulout node register` takes it back for a node of your own"
-            )
-        if registered.name != self.config.name:
-            log.warning(
-                "the name is not the registered one, which others see; it cannot be changed",
-                name=self.config.name,
-                registered=registered.name,
-            )
-        if registered.address != self.config.address:
-            log.warning(
-                "the address is not the registered one, at which others look for this node; change one of them",
-                address=self.config.address,
-                registered=registered.address,
-            )
-        if (
-            registered.stake < self.config.stake
-        ):  # or a process before this one has sent it, and it is not mined yet
-            await self._ledger.drain()
-            registered = await self._shown(account)
-        if registered.stake < self.config.stake:
-            await self._ledger.stake(registered.node_id, self.config.stake - registered.stake)
-        return registered
 
 
 def _read_first(block_list: BlockList) -> None:
