@@ -115,8 +115,8 @@ class NodeConfig(BaseSettings):
     watch_interval_s: float = Field(default=1.0, gt=0)
     """How often fellow members are asked for their health."""
     keeper: bool = True
-    """Whether the node, when it is its turn, sends what moves the epochs on (`storage.node.upkeep.keeper`); it pays the
-    gas. It says in any case what is due and whose turn it is."""
+    """Whether the node, when it is its turn, sends what moves on the epochs (`storage.node.upkeep.keeper`) and rounds
+    of storage proofs (`storage.node.rounds`); it pays the gas. It says in any case what is due and whose turn it is."""
     scrub_bytes_per_s: float = Field(default=4 * 2**20, ge=0)
     """How fast stored slivers are read again and checked, at most, and in a quarter of a core's time; 0 for never."""
     scrub_interval_s: float = Field(default=3600, gt=0)

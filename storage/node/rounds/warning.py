@@ -14,8 +14,8 @@ from committee.logs import Log
 from committee.opening import NOTHING_OPENED, PLACES_ON_CHAIN, Opening
 from storage.node.chain import ChainView
 from storage.node.proving import Progress, Proving, Term
-from storage.node.rounds.prover import begins_at_s
 from storage.node.rounds.own_part import OwnPart
+from storage.node.rounds.prover import begins_at_s
 from storage.proofs import Inventory, symbols_in_pair
 from storage.redstuff import Parameters, RedStuff
 from storage.redstuff.merkle import depth_of

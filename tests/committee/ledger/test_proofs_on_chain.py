@@ -62,7 +62,7 @@ async def test_openings_of_real_slivers_prove_a_member(begun: Round) -> None:
 
 async def test_answers_take_no_more_ether_than_is_told_before(begun: Round) -> None:
     draw = await begun.draw()
-    openings = {place: begun.honest.opening(begun.position(draw, place)) for place in range(ON_CHAIN)}
+    openings = {place: begun.honest.opening(begun.position(draw, place)) for place in range(PLACES_ON_CHAIN)}
     ledger = begun.node.ledger
     means = await ledger.means_to_answer(openings)
     assert means.has_wei == await ledger.ether_wei(str(ledger.account))
