@@ -12,7 +12,8 @@ from pathlib import Path
 from committee.files import NotRegular, clear_away, open_regular, write_whole
 from committee.opening import Opening
 from storage.client import proof_wire
-from storage.node.proving.proving import Incomplete, Proving, Term
+from storage.node.proving.proving import Incomplete, Proving
+from storage.node.proving.term import Term
 from storage.node.sqlite import told
 from storage.proofs import Position
 from storage.redstuff.merkle import blake2b_256

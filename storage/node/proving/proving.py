@@ -16,19 +16,19 @@ from __future__ import annotations
 import contextlib
 import shutil
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from committee.files import NotRegular, clear_away, require_folder, write_whole
-from committee.ledger import BlockMark
 from committee.opening import COMMITMENT_BYTES, NOTHING_OPENED, Opening
 from storage.node.chain import ChainView, pages
 from storage.node.proving.inventory_file import InventoryFile
+from storage.node.proving.progress import Meter, Progress
 from storage.node.proving.reading import existing, nodes_under, root_in
+from storage.node.proving.term import Term
 from storage.node.proving.tree_file import TreeFile
 from storage.node.sqlite import told
 from storage.node.store import SliverStore
@@ -57,67 +57,6 @@ class Incomplete(Exception):
     """A sliver that is to be in a shard's tree is missing, or the epoch has ended meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
-    """What the trees are for: a member's part of one epoch."""
-
-    epoch: int
-    start: BlockMark
-    """The block that started the epoch."""
-    shards: tuple[int, ...]
-    """The member's, in the committee's order."""
-
-    @classmethod
-    def now(cls, view: ChainView) -> Term | None:
-        """Return this node's part of the current epoch; None of a node that is no member, and before the first one."""
-        start, shards = view.state.started_block, view.my_shards()
-        return None if start is None or not shards else cls(view.state.epoch, start, shards)
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the making of trees has come."""
-
-    done: int
-    """Pairs in the trees, of `total`."""
-    total: int
-    read: int
-    """Pairs that this process has read for them, in `spent_s`."""
-    spent_s: float
-
-
-class _Tally:
-    """What a process has read for the trees of one term, and for how long it has been reading."""
-
-    def __init__(self, term: Term | None = None) -> None:
-        self.term = term
-        self.in_tree: dict[int, int] = {}
-        """Shard → pairs in its tree."""
-        self.read = 0
-        self._spent_s = 0.0
-        self._since_s: float | None = None
-
-    @property
-    def spent_s(self) -> float:
-        since_s = self._since_s
-        return self._spent_s + (0.0 if since_s is None else time.monotonic() - since_s)
-
-    def noted(self, shard: int, pairs: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the pairs of a shard's tree; those of a tree that is not finished do not stay in it."""
-        self._since_s, self.in_tree[shard] = time.monotonic(), 0
-        is_whole = False
-        try:
-            for pair in pairs:
-                self.in_tree[shard] += 1
-                self.read += 1
-                yield pair
-            is_whole = True
-        finally:
-            self._spent_s, self._since_s = self.spent_s, None
-            if not is_whole:
-                self.in_tree[shard] = 0
-
-
 class Proving:
     """The trees of one node. Raises `StoreError` when the disk fails."""
 
@@ -131,7 +70,7 @@ class Proving:
         self._public_key = public_key
         self._making = threading.Lock()
         """Held while a file is made, so that none is made twice."""
-        self._tally = _Tally()
+        self._meter = Meter()
 
     def inventory(self, term: Term) -> Inventory:
         """Return the epoch's inventory, making it if need be. Raises `Incomplete` when the epoch has ended."""
@@ -156,10 +95,10 @@ class Proving:
 
     def progress(self, term: Term, shards: Iterable[int], count: int) -> Progress:
         """Return how far the trees of these shards are, over an inventory of `count` blobs. Does not block."""
-        tally = self._tally if self._tally.term == term else _Tally(term)
+        meter = self._meter if self._meter.term == term else Meter(term)
         wanted = tuple(shards)
-        done = sum(tally.in_tree.get(shard, 0) for shard in wanted)
-        return Progress(done, len(wanted) * count, tally.read, tally.spent_s)
+        done = sum(meter.in_tree.get(shard, 0) for shard in wanted)
+        return Progress(done, len(wanted) * count, meter.read, meter.spent_s)
 
     def commit(self, term: Term) -> bytes | None:
         """Return the root over the roots of the member's shards, those whose trees are made, and keep what is under it.
@@ -285,13 +224,13 @@ class Proving:
         path = self._of(term) / f"{shard}.tree"
         inventory = self._inventory(term)
         with self._making, told(f"cannot keep the tree of shard {shard} in {self._folder}"):
-            if self._tally.term != term:
-                self._tally = _Tally(term)
+            if self._meter.term != term:
+                self._meter = Meter(term)
             found = existing(lambda: TreeFile(path))
             if found is None:
                 pairs = self._pairs(term, shard, inventory, is_to_end)
-                found = TreeFile.make(path, self._tally.noted(shard, pairs))
-            self._tally.in_tree[shard] = found.count
+                found = TreeFile.make(path, self._meter.counted(shard, pairs))
+            self._meter.in_tree[shard] = found.count
             return found
 
     def _shard_nodes(self, term: Term) -> list[bytes]:
