@@ -1,4 +1,4 @@
-"""A node that cheats, for the demo and the tests: it deletes half of its slivers, and lets nobody know.
+"""A node that cheats, for the demo and the tests: it deletes half of its slivers, and tells no other node.
 
 It waits until it has committed to all that it should store, so that only what is drawn afterwards can find it out. From
 then on it repairs nothing, and serves what it has left. All else is the software that every node runs.
@@ -20,11 +20,13 @@ from storage.redstuff import Axis
 log = Log()
 
 LOOK_S = 0.2
+"""Pause between two looks at whether the node has committed."""
 BLOBS_AT_ONCE = 100
+"""Blobs whose ids are read from the store at once."""
 
 
 class Cheat(StorageNode):
-    """A node that keeps every other sliver of those that it should."""
+    """A node that deletes every other sliver of those that it should keep, once it has committed to all of them."""
 
     def _put_together(self) -> tuple[Callable[[], Awaitable[None]], ...]:
         honest = super()._put_together()

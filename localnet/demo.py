@@ -198,7 +198,7 @@ class Demo:
         return [second, third]
 
     async def _round(self, committee: Committee) -> None:
-        """See a round of storage proofs through, moving the chain's clock on: all commit, prove, and are judged."""
+        """See a round of storage proofs through, moving the clock on to each of its steps, and note what came of it."""
         ledger, chain, epoch = self._network.operator, self._network.chain, committee.epoch
 
         async def parts() -> dict[str, MemberProof]:

@@ -64,7 +64,7 @@ class RoundResult:
 
     @property
     def checks(self) -> list[Check]:
-        """That the cheat was found, and nobody else."""
+        """The check that the cheat, and no other member, missed the round or was fined."""
         told = f"missed: {', '.join(self.missed) or 'nobody'}; fined: {', '.join(self.fined) or 'nobody'}"
         what = f"in epoch {self.epoch} {self.cheat}, which cheats, fails its proof, and nobody else"
         return [Check(what, self.missed == [self.cheat] and set(self.fined) <= {self.cheat}, told)]

@@ -55,7 +55,7 @@ def test_a_drawn_position_is_the_hash_as_a_number(
     )
 
 
-def test_who_lacks_one_percent_is_found_as_often_as_the_formula_says() -> None:
+def test_a_member_that_lacks_one_percent_is_found_as_the_formula_says() -> None:
     trials, length, lacking = 2000, 100_000, 1000
     found = sum(
         any(

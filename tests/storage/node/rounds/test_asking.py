@@ -1,4 +1,4 @@
-"""What nodes answer about rounds of storage proofs to whoever asks, at the right time and the wrong one."""
+"""What nodes answer to requests about rounds of storage proofs, at the right time and at the wrong one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def test_all_members_sign_one_inventory(rounds: Rounds) -> None:
         assert bls.verify(rounds.network.secret(one).public_key, message, signature)
 
 
-async def test_nothing_is_signed_or_shown_of_a_draw_that_there_is_not(rounds: Rounds) -> None:
+async def test_nothing_is_signed_or_shown_of_a_draw_unknown_to_the_chain(rounds: Rounds) -> None:
     await rounds.committed(*ALL)
     client = rounds.network.client(1)
     client._transport._patience_s = 0.2
@@ -41,7 +41,7 @@ async def test_nothing_is_signed_or_shown_of_a_draw_that_there_is_not(rounds: Ro
             await asked
 
 
-async def test_an_audit_is_made_once_for_all_that_ask(
+async def test_an_audit_is_made_once_for_all_requests(
     rounds: Rounds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await rounds.committed(*ALL)

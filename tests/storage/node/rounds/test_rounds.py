@@ -1,4 +1,4 @@
-"""Rounds of storage proofs: real nodes that have what they should prove it, who has not is found, pays, is replaced."""
+"""Rounds of storage proofs: nodes that have what they should prove; one that has not is found, fined and replaced."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def delete(node: StorageNode, share: int) -> None:
     """Quietly delete every `share`-th sliver, and have the node neither notice nor heal it."""
 
     async def not_healed(blob_id: bytes) -> None:
-        """What the node would repair."""
+        """Leave a blob as it is, which the node would repair."""
 
     node.healing._heal = not_healed  # type: ignore[method-assign]
     for number, blob in enumerate(BLOBS):
@@ -52,7 +52,7 @@ def refuse_to_sign(node: StorageNode, *fellows: int) -> None:
     node.rounds.auditing.sign_proof = signed  # type: ignore[method-assign]
 
 
-async def test_who_deletes_its_slivers_is_found_pays_and_is_replaced(rounds: Rounds) -> None:
+async def test_a_member_that_deletes_slivers_is_found_fined_and_replaced(rounds: Rounds) -> None:
     network, chain = rounds.network, rounds.chain
     await rounds.committed(*ALL)
     staked = chain.nodes[CHEAT].stake
@@ -79,7 +79,9 @@ async def test_who_deletes_its_slivers_is_found_pays_and_is_replaced(rounds: Rou
     await check(network)
 
 
-async def test_who_commits_to_garbage_is_found(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_member_that_commits_to_garbage_is_found(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cheat = rounds.network.running[CHEAT]
     real, root = Proving.commit, secrets.token_bytes(32)
 
@@ -106,7 +108,7 @@ async def test_fellows_that_do_not_sign_cannot_have_an_honest_member_fined(round
     assert len(rounds.proof(1).answered) == 16
 
 
-async def test_who_has_what_it_should_proves_it_though_a_third_lies_about_others(rounds: Rounds) -> None:
+async def test_members_with_all_slivers_prove_though_a_third_lies_about_them(rounds: Rounds) -> None:
     await rounds.committed(*ALL)
     refuse_to_sign(rounds.network.running[CHEAT], 1, 2, 3)
     await rounds.drawn()
@@ -135,7 +137,7 @@ async def test_a_reorganisation_across_the_draw_draws_again(rounds: Rounds) -> N
     await rounds.proven(*ALL)
 
 
-async def test_what_happens_to_blobs_after_the_inventory_fails_nobody(rounds: Rounds) -> None:
+async def test_blobs_deleted_or_invalidated_after_the_inventory_fail_nobody(rounds: Rounds) -> None:
     network, chain = rounds.network, rounds.chain
     deletable = await network.upload(encoded(77), deletable=True)
     await rounds.next_epoch(MOVED)
@@ -179,7 +181,7 @@ async def test_a_demand_is_answered_by_the_node(rounds: Rounds) -> None:
         await rounds.until(lambda: not rounds.chain.contracts.demands)
 
 
-async def test_who_cannot_answer_a_demand_is_punished(rounds: Rounds) -> None:
+async def test_a_member_that_cannot_answer_a_demand_is_punished(rounds: Rounds) -> None:
     await rounds.committed(*ALL)
     delete(rounds.network.running[CHEAT], 1)
     ledger = rounds.chain.ledger(WRITER)
