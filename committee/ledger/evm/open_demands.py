@@ -51,7 +51,7 @@ class OpenDemands:
         else:
             known = frozenset()
         askers = known | await self._askers(epoch, node_id, first, at)
-        self._found.pop(node_id, None)  # what is known is of no use should it be wrong
+        self._found.pop(node_id, None)  # if the check fails, the next search begins anew
         demands = await self._checked(epoch, node_id, askers, at)
         self._found[node_id] = _Found(epoch, at.number, frozenset(one.asker for one in demands))
         return demands

@@ -1,4 +1,4 @@
-"""The part of the EVM adapter for storage proofs."""
+"""The part of the EVM adapter for storage proofs: `ProofsLedger` by the contract `Proofs`."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from committee.ledger.records import Transaction
 from committee.opening import PLACES_ON_CHAIN, Opening
 
 ANSWERS_GAS = 300_000
-"""A little more than an answer takes beside its openings, of a member with a thousand shards."""
+"""A little more gas than an answer takes beside its openings, for a member with a thousand shards."""
 OPENING_GAS = 60_000
-"""A little more than an opening takes beside what is by its bytes."""
+"""A little more gas than an opening takes beside what its bytes take."""
 BYTE_GAS = 44
-"""A little more than a byte of an opening takes: the floor price of calldata is 40 (EIP-7623). Its usual price, 16, and
-the two hashes of a symbol come to less."""
+"""A little more gas than a byte of an opening takes: the floor price of calldata is 40 (EIP-7623). The usual price, 16,
+and the two hashes of a symbol come to less."""
 WORD_BYTES = 32
 OPENING_WORDS = 17
 """Of an opening in calldata, its place included, without the contents of its lists."""
 
 
 class ProofsWriter(StakingWriter):
-    """What members and keepers ask and send in a round of proofs."""
+    """What members and other accounts read and send in a round of storage proofs."""
 
     async def proof_terms(self) -> ProofTerms:
         """As `Ledger.proof_terms`."""
@@ -100,24 +100,24 @@ class ProofsWriter(StakingWriter):
         self, root: bytes, count: int, weight: int, certificate: Certificate
     ) -> Transaction:
         """As `Ledger.begin_round`."""
-        return await self._prove("begin", root, count, weight, *_signed(certificate))
+        return await self._transact("begin", root, count, weight, *_signed(certificate))
 
     async def commit(self, epoch: int, root: bytes) -> Transaction:
         """As `Ledger.commit`."""
-        return await self._prove("commit", epoch, root)
+        return await self._transact("commit", epoch, root)
 
     async def draw(self) -> Transaction:
         """As `Ledger.draw`."""
-        return await self._prove("draw")
+        return await self._transact("draw")
 
     async def prove(self, node_id: int, certificate: Certificate) -> Transaction:
         """As `Ledger.prove`."""
-        return await self._prove("prove", node_id, *_signed(certificate))
+        return await self._transact("prove", node_id, *_signed(certificate))
 
     async def answer(self, node_id: int, openings: Mapping[int, Opening]) -> list[Transaction]:
         """As `Ledger.answer`."""
         return [
-            await self._prove("answer", node_id, list(batch), [_argument(one) for one in batch.values()])
+            await self._transact("answer", node_id, list(batch), [_argument(one) for one in batch.values()])
             for batch in batches(openings)
         ]
 
@@ -135,14 +135,14 @@ class ProofsWriter(StakingWriter):
         """As `Ledger.demand`; where nothing but the allowance is lacking, the bond is approved first."""
         async with self._spending:
             try:
-                return await self._prove("demand", node_id, position)
+                return await self._transact("demand", node_id, position)
             except LedgerRefused as refusal:
                 await self._approve(self._reader.proofs, refusal)
-                return await self._prove("demand", node_id, position)
+                return await self._transact("demand", node_id, position)
 
     async def answer_demand(self, node_id: int, asker: str, opening: Opening) -> Transaction:
         """As `Ledger.answer_demand`."""
-        return await self._prove("answerDemand", node_id, asker, _argument(opening))
+        return await self._transact("answerDemand", node_id, asker, _argument(opening))
 
     async def judge_demand(self, node_id: int, asker: str) -> Transaction:
         """As `Ledger.judge_demand`."""
@@ -150,19 +150,20 @@ class ProofsWriter(StakingWriter):
 
     async def reclaim(self, epoch: int, node_id: int, asker: str) -> Transaction:
         """As `Ledger.reclaim`."""
-        return await self._prove("reclaim", epoch, node_id, asker)
+        return await self._transact("reclaim", epoch, node_id, asker)
 
     async def _judge(self, function: str, node_id: int, *arguments: Any) -> Transaction:
         """Send a judgement of a node; pay it out first where its stake can only be slashed then."""
         try:
-            return await self._prove(function, node_id, *arguments)
+            return await self._transact(function, node_id, *arguments)
         except LedgerRefused as refusal:
             if refusal.reason != "NotSettled":
                 raise
             await self._pay_out_first(node_id, int(str(refusal.arguments["needed"])))
-            return await self._prove(function, node_id, *arguments)
+            return await self._transact(function, node_id, *arguments)
 
-    async def _prove(self, function: str, *arguments: Any) -> Transaction:
+    async def _transact(self, function: str, *arguments: Any) -> Transaction:
+        """Call a function of the contract by a transaction."""
         return (await self._send(self._reader.proofs, function, *arguments)).transaction
 
 
