@@ -12,8 +12,8 @@ from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.files import write_whole
 from committee.ledger.proofs import Demand
 from storage.client import progress
-from storage.node.proving import Proving, Term, shown
-from storage.proofs import line_length
+from storage.node.proving import Proving, Term, opening_pages
+from storage.proofs import position_count
 from tests.memory_chain import WRITER
 from tests.storage.node.handovers import CODE
 
@@ -79,7 +79,7 @@ async def test_a_demand_behind_the_end_of_the_line_fails_no_duty(
     await rounds.committed(*ALL)
     assert rounds.round is not None
     ledger, looks = rounds.network.ledgers[1], 0
-    end = line_length(CODE, len(rounds.network.running[1].view.my_shards()), rounds.round.weight)
+    end = position_count(CODE, len(rounds.network.running[1].view.my_shards()), rounds.round.weight)
 
     async def demands(node_id: int) -> tuple[Demand, ...]:
         nonlocal looks
@@ -140,7 +140,7 @@ async def test_a_member_whose_disk_is_full_answers_on_chain(
         real(path, content)
 
     await rounds.committed(*ALL)
-    monkeypatch.setattr(shown, "write_whole", full)
+    monkeypatch.setattr(opening_pages, "write_whole", full)
     monkeypatch.setattr(progress, "PATIENCE_S", 0.5)
     await rounds.drawn()
     await rounds.proven(2, 3, 4)
