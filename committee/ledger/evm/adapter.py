@@ -411,8 +411,8 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
         calls = [("heldSince", (shard,)) for shard in shards]
         told = await call_many(self._rpc, self._reader, self._reader.committee, calls, block)
         return {
-            shard: Held(one["since"], one["digest"] if one["isAttested"] else None)
-            for shard, one in zip(shards, told, strict=True)
+            shard: Held(since_s, root if is_attested else None)
+            for shard, (since_s, is_attested, root) in zip(shards, told, strict=True)
         }
 
     async def demands(self, node_id: int) -> tuple[Demand, ...]:

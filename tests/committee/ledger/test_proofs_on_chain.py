@@ -60,6 +60,15 @@ async def test_openings_of_real_slivers_prove_a_member(begun: Round) -> None:
     assert (set(proof.answered), proof.is_proven) == (set(range(PLACES_ON_CHAIN)), True)
 
 
+async def test_the_ledger_tells_since_when_shards_are_held(begun: Round) -> None:
+    ledger, shards = begun.node.ledger, begun.honest.shards
+    assert len(shards) > 1
+    before = await ledger.held_since(shards)
+    assert all(one.attested is None for one in before.values())
+    assert {one.since_s for one in before.values()} <= {0, begun.state.started_at_s}
+    assert before == {shard: (await ledger.held_since([shard]))[shard] for shard in shards}
+
+
 async def test_answers_take_no_more_ether_than_is_told_before(begun: Round) -> None:
     draw = await begun.draw()
     openings = {place: begun.honest.opening(begun.position(draw, place)) for place in range(PLACES_ON_CHAIN)}
