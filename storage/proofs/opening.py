@@ -138,19 +138,20 @@ def judge(
     opening: Opening,
     position: Position,
     is_invalid: Callable[[bytes], bool] = lambda blob_id: False,
-) -> None:
-    """Raises the first `WrongOpening` of the rules above that an opening breaks at a position.
+) -> bool:
+    """Return whether a symbol is shown at a position. Raises the first `WrongOpening` that an opening breaks there.
 
     A place whose shard the member need not have is excused, whatever is shown. So is one without a symbol, of a blob in
     the inventory that `is_invalid` by now.
     """
     if commitment.shards[position.shard_number] in commitment.lacking:
-        return
+        return False
     require_in_inventory(grid, inventory, opening, position)
     if not opening.symbol and is_invalid(blob_id_of(opening)):
-        return
+        return False
     require_symbol(grid, commitment.shards[position.shard_number], opening, position)
     require_committed(grid, inventory, commitment, opening, position)
+    return True
 
 
 def _root(path: tuple[bytes, ...], node: bytes, index: int, count: int) -> bytes:

@@ -272,7 +272,7 @@ def _is_excused(
     return True
 
 
-def _judged(rule: Callable[..., None], *arguments: Any) -> None:
+def _judged(rule: Callable[..., object], *arguments: Any) -> None:
     """Raises `Revert` with the name of the rule that an opening breaks."""
     try:
         rule(*arguments)

@@ -53,6 +53,8 @@ class _Audit:
     draw: bytes
     pages_judged: int = 0
     """Pages found right; what they are judged by is the same for ever."""
+    is_shown: bool = False
+    """Whether any of them shows a symbol."""
     task: asyncio.Task[bytes] = field(init=False)
     ended_s: float | None = None
     """When it ended, by the monotonic clock."""
@@ -128,7 +130,8 @@ class Auditing:
         audit = _Audit(draw)
         if before is not None:
             before.task.cancel()
-            audit.pages_judged = before.pages_judged if before.draw == draw else 0
+            if before.draw == draw:
+                audit.pages_judged, audit.is_shown = before.pages_judged, before.is_shown
         audit.task = asyncio.create_task(self._audited(audit, fellow, epoch, round_, message))
 
         def ended(task: asyncio.Task[bytes]) -> None:
@@ -169,6 +172,9 @@ class Auditing:
                     if not any(proof.commitment):
                         raise Refusal(400, Reason.INVALID_PROOF, f"{fellow.name} has committed to nothing")
                     await self._judge(audit, fellow, round_, commitment)
+                if not audit.is_shown:
+                    # Only the chain can tell that a round without a symbol forgives no miss.
+                    raise Refusal(400, Reason.INVALID_PROOF, f"{fellow.name} need not show a single symbol")
             except TimeoutError as error:
                 told = f"{fellow.name} shows its openings slowly; they are looked at in turn with others"
                 raise Refusal(503, Reason.UNAVAILABLE, told) from error
@@ -208,7 +214,8 @@ class Auditing:
         for page in range(audit.pages_judged, proof_wire.PAGES):
             openings = await client.openings(draw, page, Transfer())
             places = [drawn[place] for place in proof_wire.places_of(page)]
-            await asyncio.to_thread(self._judge_page, inventory, commitment, places, openings)
+            shown = await asyncio.to_thread(self._judge_page, inventory, commitment, places, openings)
+            audit.is_shown |= shown
             audit.pages_judged = page + 1
 
     def _judge_page(
@@ -217,6 +224,9 @@ class Auditing:
         commitment: Commitment,
         places: Sequence[Position],
         openings: Sequence[Opening],
-    ) -> None:
-        for position, opening in zip(places, openings, strict=True):
+    ) -> bool:
+        shown = [
             judge(self._code, inventory, commitment, opening, position, self._view.is_invalid)
+            for position, opening in zip(places, openings, strict=True)
+        ]
+        return any(shown)

@@ -20,7 +20,7 @@ from committee.ledger import EpochState
 from committee.ledger.proofs import Round, RoundStep, round_step
 from committee.logs import ChangesOnly, Log
 from committee.membership import Committee, Member
-from committee.opening import COMMITMENT_BYTES, PLACES_ON_CHAIN
+from committee.opening import COMMITMENT_BYTES, NOTHING_OPENED, PLACES_ON_CHAIN
 from storage.client.errors import name_failures
 from storage.node.chain import ChainView
 from storage.node.duties import Rota
@@ -178,6 +178,8 @@ class Prover:
         """Show fellows what was drawn and post their certificate; if it is late, answer on chain."""
         me, ledger, part = self._view.node_id, self._view.ledger, self._own_part(term)
         part.note(await ledger.member_proof(term.epoch, me))
+        if not part.is_committed and not part.is_proven and step is RoundStep.ANSWER:
+            await self._excuse(term, round_)
         if part.is_proven or not part.is_committed:
             return
         places = list(positions(self._code, draw, me, len(term.shards), round_.weight))
@@ -210,6 +212,15 @@ class Prover:
         if openings:
             sending = self._view.ledger.answer(self._view.node_id, openings)
             await self._sending.send("answered on chain what was drawn", sending, places=sorted(openings))
+
+    async def _excuse(self, term: Term, round_: Round) -> None:
+        """Show the chain, without a commitment, that this node need not have any of its shards."""
+        held = await self._view.ledger.held_since(term.shards)
+        if self._has_account and not any(one.was_in_time(round_.commit_by_s) for one in held.values()):
+            left = set(range(PLACES_ON_CHAIN)) - self._own_part(term).answered
+            openings = dict.fromkeys(left, NOTHING_OPENED)
+            sending = self._view.ledger.answer(self._view.node_id, openings)
+            await self._sending.send("showed that there was nothing to prove yet", sending, epoch=term.epoch)
 
     async def _judge(self, term: Term, current: Committee, waited_s: int) -> None:
         """In this node's turn: have members that have not proven miss the round."""

@@ -44,7 +44,7 @@ def with_one_flipped(path: tuple[bytes, ...]) -> tuple[bytes, ...]:
 def test_honest_openings_hold_at_drawn_positions(one: HonestMember) -> None:
     drawn = list(positions(one.code, DRAW, NODE_ID, len(one.shards), one.inventory.weight))
     for position in drawn[:16]:
-        judge(one.code, one.inventory, one.commitment, one.opening(position), position)
+        assert judge(one.code, one.inventory, one.commitment, one.opening(position), position)
 
 
 @given(st.data())
@@ -175,7 +175,9 @@ def test_without_a_symbol_a_blob_of_the_inventory_is_excused_only_if_it_is_inval
     named = replace(NOTHING_OPENED, index=opening.index, offset=opening.offset)
     named = replace(named, inventory_path=opening.inventory_path, blob_length=opening.blob_length)
     named = replace(named, blob_root=blob_id_of(opening))
-    judge(SMALL.code, SMALL.inventory, SMALL.commitment, named, position, lambda one: one == named.blob_root)
+    assert not judge(
+        SMALL.code, SMALL.inventory, SMALL.commitment, named, position, lambda one: one == named.blob_root
+    )
     with pytest.raises(rules.WrongSymbolSize):
         judge(SMALL.code, SMALL.inventory, SMALL.commitment, named, position)
     with pytest.raises(rules.NotInInventory):
@@ -186,6 +188,6 @@ def test_without_a_symbol_a_blob_of_the_inventory_is_excused_only_if_it_is_inval
 def test_nothing_is_shown_of_a_shard_that_the_member_need_not_have() -> None:
     position = Position(1, 0, 0)
     commitment = replace(SMALL.commitment, lacking={SMALL.shards[1]})
-    judge(SMALL.code, SMALL.inventory, commitment, NOTHING_OPENED, position)
+    assert not judge(SMALL.code, SMALL.inventory, commitment, NOTHING_OPENED, position)
     with pytest.raises(rules.WrongOpening):
         judge(SMALL.code, SMALL.inventory, commitment, NOTHING_OPENED, replace(position, shard_number=0))

@@ -14,9 +14,11 @@ from committee.ledger.proofs import MemberProof, Round, RoundStep, round_step
 from storage.node.rounds import looking
 from tests.memory_chain import MemoryChain
 from tests.storage import network as networks
-from tests.storage.network import LIMIT_S, SHARDS, Network
+from tests.storage.network import SHARDS, Network
 from tests.storage.node.handovers import BLOBS, MOVED, Shards, change
 
+LIMIT_S = 120.0
+"""A round takes seconds on a quiet machine."""
 PERIOD_S = 18_000
 """Windows have 1000 seconds."""
 

@@ -172,6 +172,24 @@ async def test_a_member_that_joins_the_committee_has_nothing_held_against_it(
     await rounds.proven(1, 2, 4)
 
 
+async def test_a_member_that_has_nothing_yet_is_excused_without_a_commitment(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain, newcomer = rounds.chain, rounds.network.running[3]
+    monkeypatch.setattr(newcomer.handover._attesting, "attest", _never)
+    monkeypatch.setattr(newcomer.proving, "commit", lambda term: None)
+    chain.select({1: (0, 1, 2, 6), 2: (3, 4, 5), 3: (8,), 4: (9, 7)})
+    chain.start()
+    await rounds.committed(1, 2, 4)
+    await rounds.drawn()
+    await rounds.proven(1, 2, 4)
+    assert rounds.round is not None
+    assert not any(rounds.proof(3).commitment)
+    rounds.tick(rounds.round.prove_by_s - chain.time_s)
+    await rounds.proven(3)
+    assert len(rounds.proof(3).answered) == 16
+
+
 async def _never(*_: Any) -> None:
     """Attest nothing."""
 
