@@ -24,9 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     _stop_ignoring_signals()
     _make_folders_in_memory()
-    if config.getoption("--slow"):
-        settings.register_profile("slow", max_examples=SLOW_EXAMPLES)
-        settings.load_profile("slow")
+    settings.register_profile("usual", deadline=None)  # no test depends on how fast the machine is
+    settings.register_profile("slow", deadline=None, max_examples=SLOW_EXAMPLES)
+    settings.load_profile("slow" if config.getoption("--slow") else "usual")
 
 
 def _stop_ignoring_signals() -> None:
