@@ -90,6 +90,15 @@ class MemberClient(NodeRequests):
         with self._transport.must_be_true():
             return await asyncio.to_thread(proof_wire.page_from_bcs, body)
 
+    async def opening_at(self, position: int) -> Opening:
+        """Return what the node shows of a position of its line, not verified.
+
+        It is for a demand; if the node has made the tree of the position's shard, with the path to the tree's root.
+        """
+        body = await self._get(f"/v1/openings/at/{position}", size_bytes=proof_wire.MAX_OPENING_BYTES)
+        with self._transport.must_be_true():
+            return proof_wire.opening_from_bcs(body)
+
     async def proof(self, node_id: int, draw: bytes) -> tuple[bytes, bytes]:
         """Return the node's (message, signature) for a fellow whose openings it has found right."""
         return await self._signed(f"/v1/members/{node_id}/proof/{draw.hex()}")

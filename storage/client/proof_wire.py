@@ -19,7 +19,9 @@ PLACES_IN_PAGE = 40
 PAGES = PLACES_FOR_FELLOWS // PLACES_IN_PAGE
 MAX_PATH = 64
 """Nodes: a commitment's path has the depths of three trees, at most 11, 32 and 10."""
-MAX_OPENING_BYTES = 4 + 8 + 8 + 2 * HASH_BYTES + 3 + MAX_SYMBOL_BYTES + 4 * (1 + MAX_PATH * HASH_BYTES)
+MAX_FRAME_BYTES = 4 + 8 + 8 + 2 * HASH_BYTES + 3 + 4 * (1 + MAX_PATH * HASH_BYTES)
+"""Of an opening, without its symbol."""
+MAX_OPENING_BYTES = MAX_FRAME_BYTES + MAX_SYMBOL_BYTES
 MAX_PAGE_BYTES = PLACES_IN_PAGE * MAX_OPENING_BYTES
 
 
@@ -30,7 +32,7 @@ def places_of(page: int) -> range:
 
 def page_to_bcs(openings: Sequence[Opening]) -> bytes:
     """Return the bytes of a page, of the openings of its places in their order."""
-    return b"".join(map(_opening_to_bcs, openings))
+    return b"".join(map(opening_to_bcs, openings))
 
 
 def page_from_bcs(encoded: Bytes) -> list[Opening]:
@@ -41,7 +43,16 @@ def page_from_bcs(encoded: Bytes) -> list[Opening]:
     return openings
 
 
-def _opening_to_bcs(opening: Opening) -> bytes:
+def opening_from_bcs(encoded: Bytes) -> Opening:
+    """Read a single opening. Raises `InvalidEncoding`."""
+    reader = Reader(encoded)
+    opening = _opening(reader)
+    reader.end()
+    return opening
+
+
+def opening_to_bcs(opening: Opening) -> bytes:
+    """Return the bytes of an opening."""
     parts = [
         opening.index.to_bytes(4, "little"),
         opening.offset.to_bytes(8, "little"),

@@ -10,13 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from committee.cli import NodeArgument, node_app
-from committee.console import account_address, chain_command, sending_account
+from committee.connections import open_session
+from committee.console import AllowPrivateOption, account_address, chain_command, sending_account
 from committee.errors import LedgerError, LedgerStateGone
 from committee.ledger import EpochState, Ledger
 from committee.ledger.proofs import MemberProof, Round, round_step
 from committee.membership import Committee, Member
 from committee.printing import Result, sent
 from storage.client.cli import blob_id_of
+from storage.client.member_client import MemberClient
+from storage.client.proof_answers import demanded_opening, drawn_openings
 from storage.proofs import Inventory, Position, entries_of, symbols_in_pair
 from storage.proofs.draw import number_of, position_at, position_count
 from storage.proofs.inventory import inventory_of
@@ -25,6 +28,8 @@ from storage.redstuff import Parameters, blob_id_text
 app = typer.Typer(no_args_is_help=True, help="Look at storage proofs, and demand single symbols; anyone may.")
 
 EPOCHS_SHOWN = 5
+ANSWER_PATIENCE_S = 10.0
+"""For so long a member is asked for what it shows."""
 OVER = "over"
 """What the round of an epoch that has ended waits for."""
 
@@ -119,6 +124,47 @@ async def draw(ledger: Ledger) -> Result:
     return sent(transaction, epoch=state.epoch, drawn=drawn, draw_block=found.draw_block if found else 0)
 
 
+@chain_command(app, "answer")
+async def answer(
+    ledger: Ledger,
+    node: NodeArgument,
+    demand: Annotated[
+        str | None,
+        typer.Option(
+            "--demand",
+            parser=account_address,
+            metavar="ACCOUNT",
+            help="Answer this account's demand instead.",
+        ),
+    ] = None,
+    allow_private: AllowPrivateOption = None,
+) -> Result:
+    """Answer on chain for a member that does not reach the chain, with what it shows, once that is found right."""
+    state = await ledger.epoch_state(await ledger.newest())
+    member, found = _member(state, node), _begun(state, await ledger.proof_round(state.epoch))
+    grid = Parameters((await ledger.parameters()).n_shards)
+    is_private = ledger.is_development_chain if allow_private is None else allow_private
+    async with open_session(allow_private=is_private) as session:
+        client = MemberClient(session, member.name, member.address, ANSWER_PATIENCE_S)
+        asked = ledger, client, grid, member, state.epoch, found
+        if demand is not None:
+            asking, opening = await demanded_opening(*asked, demand)
+            transaction = await ledger.answer_demand(node, demand, opening)
+            return sent(
+                transaction, node_id=node, asker=demand, **_named(grid, member, found, asking.position)
+            )
+        openings = await drawn_openings(*asked)
+        transactions = await ledger.answer(node, openings)
+    part = await ledger.member_proof(state.epoch, node)
+    return {
+        "node_id": node,
+        "epoch": state.epoch,
+        "answered": len(part.answered),
+        "proven": part.is_proven,
+        "transactions": [sent(one) for one in transactions],
+    }
+
+
 @chain_command(app, "judge")
 async def judge(ledger: Ledger, node: NodeArgument) -> Result:
     """Have a member that has not proven in time miss the round; a second miss in a row is punished."""
@@ -154,11 +200,7 @@ async def demand(
     if [len(named) == 3, position is not None, at_random].count(True) != 1 or len(named) in (1, 2):
         raise typer.BadParameter("give --blob, --shard and --symbol, or --position, or --random")
     state = await ledger.epoch_state(await ledger.newest())
-    member, found = _member(state, node), await ledger.proof_round(state.epoch)
-    if found is None:
-        raise LedgerError(
-            f"the round of epoch {state.epoch} has not begun, so there is no inventory: see haulout proofs status"
-        )
+    member, found = _member(state, node), _begun(state, await ledger.proof_round(state.epoch))
     grid = Parameters((await ledger.parameters()).n_shards)
     count = position_count(grid, len(member.shards), found.weight)
     if blob is not None and shard is not None and symbol is not None:
@@ -282,6 +324,14 @@ def _member(state: EpochState, node_id: int) -> Member:
     if member is None:
         raise LedgerError(f"node {node_id} is no member in epoch {state.epoch}: see haulout epoch status")
     return member
+
+
+def _begun(state: EpochState, found: Round | None) -> Round:
+    if found is None:
+        raise LedgerError(
+            f"the round of epoch {state.epoch} has not begun, so there is no inventory: see haulout proofs status"
+        )
+    return found
 
 
 def _first_position(grid: Parameters, member: Member, shard: int, symbol: int) -> Position:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from committee.bls import SecretKey
@@ -47,8 +48,25 @@ class RoundsFace(Protocol):
     def openings(self, draw: bytes, page: int) -> bytes | None:
         """Return a page of what the node shows of a draw; None while it is not made. Blocks; raises `StoreError`."""
 
+    def symbol_at(self, position: int) -> SymbolAt:
+        """Return what is at a position of the node's line. Blocks. Raises `Refusal` and `StoreError`."""
+
+    def opening_at(self, position: int) -> bytes:
+        """Return the opening of a position of the node's line. Blocks. Raises `Refusal` and `StoreError`."""
+
     def openings_size(self, draw: bytes, page: int) -> int:
         """Return the bytes of that page; 0 while it is not made. Blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolAt:
+    """The symbol at a position of a node's line."""
+
+    position: int
+    blob_id: bytes
+    symbol_bytes: int
+    pair_bytes: int
+    """Bytes of the sliver pair, which is read to open it."""
 
 
 class NodeFace(Protocol):

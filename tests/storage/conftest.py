@@ -24,7 +24,7 @@ from storage.node.block_list import BlockList
 from storage.node.budgets import Budget
 from storage.node.chain import ChainView
 from storage.node.duties import Due
-from storage.node.face import Refusal
+from storage.node.face import Refusal, SymbolAt
 from storage.node.http.metrics import UPKEEP
 from storage.node.http.routes import create_app
 from storage.node.http.server import HttpServer
@@ -72,6 +72,12 @@ class NoRounds:
 
     def openings(self, draw: bytes, page: int) -> bytes | None:
         return None
+
+    def symbol_at(self, position: int) -> SymbolAt:
+        raise Refusal(503, Reason.UNAVAILABLE, "no inventory")
+
+    def opening_at(self, position: int) -> bytes:
+        raise Refusal(503, Reason.UNAVAILABLE, "no inventory")
 
     def openings_size(self, draw: bytes, page: int) -> int:
         return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 
 from committee.messages import DRAW_BYTES
@@ -31,6 +33,7 @@ class ProofHandlers:
         """Return the routes of this interface: method, path and handler."""
         return [
             web.get("/v1/inventory", self.inventory),
+            web.get("/v1/openings/at/{position}", self.opening_at),
             web.get("/v1/openings/{draw}/{page}", self.openings),
             web.get("/v1/members/{node_id}/proof/{draw}", self.proof),
         ]
@@ -56,6 +59,15 @@ class ProofHandlers:
             return shown
 
         return bcs_answer(await self._admission.bulk(request, size_bytes, read))
+
+    async def opening_at(self, request: web.Request) -> web.Response:
+        """The opening of one position, for a demand that another is to answer in this node's place."""
+        position = number(request.match_info["position"], "position")
+        found = await self._admission.looked_up(request, self._rounds.symbol_at, position)
+        self._admission.refuse_blocked(request, found.blob_id)
+        size_bytes = found.symbol_bytes + proof_wire.MAX_FRAME_BYTES
+        make = partial(self._rounds.opening_at, position)
+        return bcs_answer(await self._admission.bulk(request, size_bytes, make, found.pair_bytes))
 
     async def proof(self, request: web.Request) -> web.Response:
         """Audit a fellow member, and sign that it has shown all that was drawn."""

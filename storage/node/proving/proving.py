@@ -126,7 +126,7 @@ class Proving:
             shards = self._roots_under(term, commitment)
             if shards[position.shard_number] == NOTHING:
                 return NOTHING_OPENED
-            opening, pair = self._symbol(term, position)
+            opening, pair = self._symbol(term, position, self._inventory(term))
             if not pair:
                 return opening
             tree = self._tree(term, term.shards[position.shard_number])
@@ -143,22 +143,36 @@ class Proving:
         Of a shard that was attested too late for the round it has a path to the root that was attested.
         """
         with _incomplete():
-            opening, pair = self._symbol(term, position)
+            opening, pair = self._symbol(term, position, self._inventory(term))
             if not is_late or not pair:
                 return opening
-            tree = self._tree(term, term.shards[position.shard_number])
-            path = (
-                *MerkleProof.of(pair, position.symbol).siblings,
-                *tree.proof(opening.index, root_of_hashes(pair)).siblings,
-            )
-            return replace(opening, commitment_path=path)
+            return _attested(opening, pair, position, self._tree(term, term.shards[position.shard_number]))
 
-    def _symbol(self, term: Term, position: Position) -> tuple[Opening, list[bytes]]:
+    def entry_at(self, term: Term, offset: int) -> Entry | None:
+        """Return the entry of the blob that an offset names; None while there is no inventory, or none so heavy."""
+        with told(f"cannot read the inventory in {self._folder}"):
+            found = existing(lambda: InventoryFile(self._of(term)))
+            return None if found is None or offset >= found.inventory().weight else found.find(offset)[1]
+
+    def shown(self, term: Term, position: Position) -> Opening:
+        """Return what answers a demand, for another to send: with the path to the shard's root if its tree is made.
+
+        It makes neither inventory nor tree, and waits for none. Raises `Incomplete` as `opening`.
+        """
+        with _incomplete():
+            opening, pair = self._symbol(term, position, InventoryFile(self._of(term)))
+            path = self._of(term) / f"{term.shards[position.shard_number]}.tree"
+            tree = existing(lambda: TreeFile(path)) if pair else None
+            return opening if tree is None else _attested(opening, pair, position, tree)
+
+    def _symbol(
+        self, term: Term, position: Position, inventory: InventoryFile
+    ) -> tuple[Opening, list[bytes]]:
         """Return an opening without a path to a commitment, and the salted nodes of its symbol's pair.
 
         Of an invalid blob there are neither symbol nor nodes.
         """
-        inventory, shard = self._inventory(term), term.shards[position.shard_number]
+        shard = term.shards[position.shard_number]
         index, entry = inventory.find(position.offset)
         blob_id = entry.blob_id
         in_inventory = inventory.tree.proof(index, leaf_hash(entry.leaf())).siblings
@@ -215,23 +229,33 @@ class Proving:
         return folder
 
     def _inventory(self, term: Term) -> InventoryFile:
-        with self._making, told(f"cannot keep the inventory in {self._folder}"):
-            folder = self._made(term)
-            found = existing(lambda: InventoryFile(folder))
-            return found or InventoryFile.make(folder, self._blobs(term))
+        with told(f"cannot keep the inventory in {self._folder}"):
+            with contextlib.suppress(NotADirectoryError):
+                found = existing(lambda: InventoryFile(self._of(term)))
+                if found is not None:  # a file that is made can be read while another one is made
+                    return found
+            with self._making:
+                folder = self._made(term)
+                found = existing(lambda: InventoryFile(folder))
+                return found or InventoryFile.make(folder, self._blobs(term))
 
     def _tree(self, term: Term, shard: int, is_to_end: Callable[[], bool] = lambda: False) -> TreeFile:
         path = self._of(term) / f"{shard}.tree"
         inventory = self._inventory(term)
-        with self._making, told(f"cannot keep the tree of shard {shard} in {self._folder}"):
-            if self._meter.term != term:
-                self._meter = Meter(term)
+        with told(f"cannot keep the tree of shard {shard} in {self._folder}"):
             found = existing(lambda: TreeFile(path))
-            if found is None:
-                pairs = self._pairs(term, shard, inventory, is_to_end)
-                found = TreeFile.make(path, self._meter.counted(shard, pairs))
-            self._meter.in_tree[shard] = found.count
-            return found
+            if found is not None and self._meter.term == term:
+                self._meter.in_tree.setdefault(shard, found.count)
+                return found
+            with self._making:
+                if self._meter.term != term:
+                    self._meter = Meter(term)
+                found = existing(lambda: TreeFile(path))
+                if found is None:
+                    pairs = self._pairs(term, shard, inventory, is_to_end)
+                    found = TreeFile.make(path, self._meter.counted(shard, pairs))
+                self._meter.in_tree[shard] = found.count
+                return found
 
     def _shard_nodes(self, term: Term) -> list[bytes]:
         """Return the roots of the member's shards, zeros for those without a tree."""
@@ -325,6 +349,15 @@ class Proving:
         """What has been read of the view was of this epoch only if it is the current one still."""
         if (self._view.state.epoch, self._view.state.started_block) != (term.epoch, term.start):
             raise Incomplete(f"epoch {term.epoch} is over, or was started by another block")
+
+
+def _attested(opening: Opening, pair: list[bytes], position: Position, tree: TreeFile) -> Opening:
+    """Return an opening with the path from its symbol, in the salted nodes of its pair, to the root of the shard."""
+    path = (
+        *MerkleProof.of(pair, position.symbol).siblings,
+        *tree.proof(opening.index, root_of_hashes(pair)).siblings,
+    )
+    return replace(opening, commitment_path=path)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from committee import messages
 from committee.bls import SecretKey
 from committee.errors import LedgerError
-from committee.ledger.proofs import MemberProof, Round
+from committee.ledger.proofs import Round
 from committee.logs import Log
 from committee.membership import Member
 from committee.opening import Opening
@@ -25,13 +25,14 @@ from storage.client import proof_wire
 from storage.client.errors import NodeError
 from storage.client.failures import Reason
 from storage.client.link import Transfer
+from storage.client.proof_answers import commitment_of
 from storage.node.chain import ChainView
 from storage.node.face import Refusal
 from storage.node.peers import Peers
 from storage.node.proving import Proving, Term
 from storage.node.rules import require_fellow
 from storage.node.threads import cancelled
-from storage.proofs import Commitment, Inventory, Position, WrongOpening, judge, positions, salt_of
+from storage.proofs import Commitment, Inventory, Position, WrongOpening, judge, positions
 from storage.redstuff import RedStuff
 
 log = Log()
@@ -168,7 +169,7 @@ class Auditing:
         async with self._free:
             try:
                 async with asyncio.timeout(AUDIT_S):
-                    proof, commitment = await self._commitment(fellow, epoch, round_)
+                    proof, commitment = await commitment_of(self._view.ledger, fellow, epoch, round_)
                     if not any(proof.commitment):
                         raise Refusal(400, Reason.INVALID_PROOF, f"{fellow.name} has committed to nothing")
                     await self._judge(audit, fellow, round_, commitment)
@@ -188,19 +189,6 @@ class Auditing:
                 log.warning("a fellow's openings are wrong", member=fellow.name, error=str(error))
                 raise Refusal(400, Reason.INVALID_PROOF, f"{fellow.name}: {error}") from error
         return await asyncio.to_thread(self._secret.sign, message)
-
-    async def _commitment(self, fellow: Member, epoch: int, round_: Round) -> tuple[MemberProof, Commitment]:
-        """Return a fellow's part in a round, and what its openings are held to. Raises `LedgerError`."""
-        ledger, shards = self._view.ledger, fellow.shards
-        proof = await ledger.member_proof(epoch, fellow.node_id)
-        held = await ledger.held_since(shards)
-        return proof, Commitment(
-            root=proof.commitment,
-            salt=salt_of(epoch, fellow.node_id, fellow.public_key, round_.start_hash),
-            shards=shards,
-            attested={shard: one.attested for shard, one in held.items() if one.attested is not None},
-            lacking={shard for shard in shards if not held[shard].was_in_time(round_.commit_by_s)},
-        )
 
     async def _judge(self, audit: _Audit, fellow: Member, round_: Round, commitment: Commitment) -> None:
         """Judge the pages that are not judged yet.

@@ -6,15 +6,20 @@ import asyncio
 from typing import Any
 
 from committee.bls import SecretKey
+from storage.client.failures import Reason
+from storage.client.proof_wire import opening_to_bcs
 from storage.node.chain import ChainView
 from storage.node.duties import Rota
+from storage.node.face import Refusal, SymbolAt
 from storage.node.peers import Peers
-from storage.node.proving import OpeningPages, Proving, Term
+from storage.node.proving import Incomplete, OpeningPages, Proving, Term
 from storage.node.rounds.auditing import Auditing
 from storage.node.rounds.demands import Demands
 from storage.node.rounds.looking import look_for_ever
 from storage.node.rounds.prover import Prover
 from storage.node.rounds.warning import Warnings
+from storage.proofs import Position, position_at, symbols_in_pair
+from storage.proofs.draw import position_count
 from storage.redstuff import RedStuff
 
 
@@ -33,6 +38,8 @@ class Rounds:
     ) -> None:
         """`keeps` is the setting `keeper`: whether the node sends in its turn what any member may, and pays the gas."""
         self._view = view
+        self._code = code
+        self._proving = proving
         self._pages = OpeningPages(proving)
         self.auditing = Auditing(view, peers, code, secret, proving)
         self.prover = Prover(view, rota, peers, code, secret, proving, self._pages, keeps)
@@ -73,6 +80,35 @@ class Rounds:
         """As `RoundsFace.openings`."""
         term = Term.now(self._view)
         return None if term is None else self._pages.page(term, draw, page)
+
+    def symbol_at(self, position: int) -> SymbolAt:
+        """As `RoundsFace.symbol_at`."""
+        return self._symbol_at(position)[2]
+
+    def opening_at(self, position: int) -> bytes:
+        """As `RoundsFace.opening_at`."""
+        term, place, _ = self._symbol_at(position)
+        try:
+            return opening_to_bcs(self._proving.shown(term, place))
+        except Incomplete as error:
+            raise Refusal(404, Reason.SLIVER_NOT_FOUND, f"this node cannot open it: {error}") from error
+
+    def _symbol_at(self, position: int) -> tuple[Term, Position, SymbolAt]:
+        term = Term.now(self._view)
+        if term is None:
+            raise Refusal(404, Reason.INVALID_REQUEST, "this node is no member of the current committee")
+        inventory = self._proving.made_inventory(term)
+        if inventory is None:
+            raise Refusal(503, Reason.UNAVAILABLE, f"the inventory of epoch {term.epoch} is being made")
+        line = position_count(self._code, len(term.shards), inventory.weight)
+        if position >= line:
+            raise Refusal(400, Reason.INDEX_OUT_OF_RANGE, f"position: {position}, not below {line}")
+        place = position_at(self._code, inventory.weight, position)
+        entry = self._proving.entry_at(term, place.offset)
+        if entry is None:
+            raise Refusal(503, Reason.UNAVAILABLE, "the inventory is being made anew")
+        pair_bytes = symbols_in_pair(self._code) * entry.symbol_size
+        return term, place, SymbolAt(position, entry.blob_id, entry.symbol_size, pair_bytes)
 
     def openings_size(self, draw: bytes, page: int) -> int:
         """As `RoundsFace.openings_size`."""

@@ -12,9 +12,13 @@ from committee.ledger import EpochState
 from committee.ledger.evm import EvmLedger
 from committee.ledger.proofs import Round, RoundStep, round_step
 from committee.messages import Intent
+from committee.opening import Opening
+from storage.client.member_client import MemberClient
+from storage.client.proof_answers import CannotAnswer
 from storage.proofs import entries_of
 from storage.proofs.inventory import inventory_of
 from storage.redstuff import Parameters, blob_id_text, parse_blob_id
+from tests.committee.ledger import proving as proving_round
 from tests.committee.ledger.conftest import Network
 from tests.committee.ledger.test_commands import TOKEN, Shell, shell
 from tests.committee.ledger.test_space_commands import PRICED, certify
@@ -192,6 +196,54 @@ async def test_a_bond_comes_back_when_the_epoch_has_ended(scene: Scene) -> None:
     assert (past["next_step"], past["by_s"], len(past["members"])) == ("over", None, 4)
     with pytest.raises(LedgerError, match="epoch 4 has not begun"):
         await scene.asker.run("proofs", "status", "--epoch", "4")
+
+
+@pytest.fixture
+async def proving(launch: Launch) -> proving_round.Round:
+    """A round that has begun, of a node with about half of ten shards and real slivers."""
+    return await proving_round.begin(await launch([5, 3, 2]))
+
+
+async def test_an_account_answers_what_was_drawn_of_a_node(
+    proving: proving_round.Round, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, node = await shell(proving.network, tmp_path), str(proving.node.node_id)
+    with pytest.raises(CannotAnswer, match="not drawn yet"):
+        await other.run("proofs", "answer", node)
+    draw = await proving.draw()
+
+    async def shown(client: MemberClient, asked: bytes, page: int) -> list[Opening]:
+        assert (asked, page) == (draw, 0)
+        return [proving.honest.opening(proving.position(draw, place)) for place in range(40)]
+
+    async def wrong(client: MemberClient, asked: bytes, page: int) -> list[Opening]:
+        return (await shown(client, asked, page))[::-1]
+
+    monkeypatch.setattr(MemberClient, "openings", wrong)
+    with pytest.raises(CannotAnswer, match="place 0 is wrong"):
+        await other.run("proofs", "answer", node)
+    monkeypatch.setattr(MemberClient, "openings", shown)
+    planned = await other.run("proofs", "answer", node, "--dry-run")
+    assert len(planned["transactions"]) == 1
+    told = await other.run("proofs", "answer", node)
+    assert (told["answered"], told["proven"], len(told["transactions"])) == (16, True, 1)
+
+
+async def test_an_account_answers_a_demand_of_a_node(
+    proving: proving_round.Round, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asker, node = await shell(proving.network, tmp_path, tokens=100), str(proving.node.node_id)
+    asked_for = ("proofs", "answer", node, "--demand", asker.account)
+    with pytest.raises(CannotAnswer, match="no open demand"):
+        await asker.run(*asked_for)
+    await asker.run("proofs", "demand", node, "--position", "4321")
+
+    async def shown(client: MemberClient, position: int) -> Opening:
+        return proving.honest.opening(proving.position_at(position))
+
+    monkeypatch.setattr(MemberClient, "opening_at", shown)
+    assert (await asker.run(*asked_for))["position"] == 4321
+    assert (await asker.run("proofs", "demands", node))["demands"] == []
 
 
 async def gone(*_: object, **__: object) -> None:
