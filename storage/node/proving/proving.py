@@ -100,13 +100,15 @@ class Proving:
         done = sum(meter.in_tree.get(shard, 0) for shard in wanted)
         return Progress(done, len(wanted) * count, meter.read, meter.spent_s)
 
-    def commit(self, term: Term) -> bytes | None:
-        """Return the root over the roots of the member's shards, those whose trees are made, and keep what is under it.
+    def commit(self, term: Term, *, to_all: bool = True) -> bytes | None:
+        """Return the root over the roots of the member's shards, and keep what is under it.
 
-        None while no tree is made. Openings are made for such a root alone: trees that are made later are not under it.
+        None while a tree is not made; or while none is, if it need not be `to_all`: zeros stand for those that are not.
+        Openings are made for such a root alone: trees that are made later are not under it.
         """
         nodes = self._shard_nodes(term)
-        if not any(map(any, nodes)):
+        are_made = list(map(any, nodes))
+        if not (all(are_made) if to_all else any(are_made)):
             return None
         root = root_of_hashes(nodes)
         path = self._committed(term, root)

@@ -147,16 +147,16 @@ class Prover:
     async def _commit(self, term: Term, round_: Round, now_s: int) -> None:
         """Commit to all shards; in the window's second half to those whose trees are made."""
         part, window_s = self._own_part(term), (await self._view.ledger.proof_terms()).commit_window_s
-        is_whole = part.lacking == ()
-        if not is_whole and 2 * (round_.commit_by_s - now_s) > window_s:
+        is_late = 2 * (round_.commit_by_s - now_s) <= window_s
+        if part.lacking != () and not is_late:
             return
-        if not is_whole:
+        if part.lacking != ():
             self._changes.warning(
                 "not all that this node should store is there to commit to; what is missing fails the proof",
                 shards=part.lacking,
                 commit_by=round_.commit_by_s,
             )
-        root = await asyncio.to_thread(self._proving.commit, term)
+        root = await asyncio.to_thread(partial(self._proving.commit, term, to_all=not is_late))
         part.note(await self._view.ledger.member_proof(term.epoch, self._view.node_id))
         if not self._has_account:
             return

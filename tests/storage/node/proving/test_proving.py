@@ -128,13 +128,28 @@ async def test_what_lies_in_the_place_of_a_file_or_folder_is_cleared_away(
     assert not list(outside.iterdir())
 
 
+async def test_a_commitment_to_all_shards_waits_for_all_trees(begun: Network) -> None:
+    node = begun.running[NODE]
+    term = term_of(node)
+    whole = committed(node, term).root
+    node.proving.folder_of(term).joinpath(f"{term.shards[1]}.tree").write_bytes(b"damaged")
+    assert node.proving.commit(term) is None
+    part = node.proving.commit(term, to_all=False)
+    assert part is not None
+    assert part[:COMMITMENT_BYTES] != whole
+    assert committed(node, term).root == whole
+
+
 async def test_a_shard_with_a_sliver_missing_has_no_tree(begun: Network) -> None:
     node = begun.running[NODE]
     term = term_of(node)
+    prover = node.rounds.prover
+    await begun.until(lambda: (prover.part.epoch, prover.part.lacking) == (term.epoch, ()))
     shard, blob_id = term.shards[0], BLOBS[3].blob_id
     symbols = node.store.sliver(blob_id, shard, Axis.SECONDARY)
     assert symbols is not None
     node.store.discard(blob_id, shard, Axis.SECONDARY, symbols)
+    node.proving.folder_of(term).joinpath(f"{shard}.tree").unlink()  # which the node had made
     with pytest.raises(Incomplete):
         node.proving.shard_root(term, shard)
     assert not any(path.name == f"{shard}.tree" for path in files_of(begun))

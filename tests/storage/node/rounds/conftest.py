@@ -67,6 +67,7 @@ class Rounds:
 
     async def drawn(self) -> None:
         """Commitments are over, and the positions are drawn."""
+        await self.until(lambda: self.round)
         assert self.round is not None
         self.tick(max(0, self.round.commit_by_s - self.chain.time_s))
         await self.until(lambda: self.round and self.round.draw)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from committee import bls
 from storage.client.errors import NodeRefused
 from storage.client.node_client import NodeClient
+from tests.storage.node.handovers import bend
 
 if TYPE_CHECKING:
     from tests.storage.node.rounds.conftest import Rounds
@@ -41,24 +42,27 @@ async def test_nothing_is_signed_or_shown_of_a_draw_unknown_to_the_chain(rounds:
             await asked
 
 
-async def test_an_audit_is_made_once_for_all_requests(
-    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_audit_is_made_once_for_all_requests(rounds: Rounds) -> None:
     await rounds.committed(*ALL)
     await rounds.drawn()
     await rounds.proven(*ALL)
     assert rounds.round is not None
     draw = rounds.round.draw
     assert draw is not None
-    asked = []
-    real = NodeClient.openings
+    auditing, asked = rounds.network.running[2].rounds.auditing, []
+    await auditing.sign_proof(1, draw)  # whoever asked for it before
 
-    async def counted(self: NodeClient, draw: bytes, page: int, *rest: object) -> object:
-        asked.append(page)
-        return await real(self, draw, page)
+    class Counted:
+        """The audited member as the fellow sees it."""
 
-    monkeypatch.setattr(NodeClient, "openings", counted)
-    auditing = rounds.network.running[2].rounds.auditing
+        def __init__(self, real: NodeClient) -> None:
+            self._real = real
+
+        async def openings(self, draw: bytes, page: int, *rest: Any) -> Any:
+            asked.append(page)
+            return await self._real.openings(draw, page, *rest)
+
+    bend(rounds.network, 2, {1: Counted})
     auditing._audits.clear()
     signed = await asyncio.gather(*(auditing.sign_proof(1, draw) for _ in range(5)))
     assert len(set(signed)) == 1

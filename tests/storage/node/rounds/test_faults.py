@@ -15,7 +15,7 @@ from storage.client import progress
 from storage.node.proving import Proving, Term, opening_pages
 from storage.proofs import position_count
 from tests.memory_chain import WRITER
-from tests.storage.node.handovers import CODE
+from tests.storage.node.handovers import CODE, MOVED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,14 +115,15 @@ async def test_a_tree_that_is_damaged_before_the_commitment_is_made_anew(
     damaged: list[Path] = []
     node, real = rounds.network.running[1], Proving.commit
 
-    def commit(self: Proving, term: Term) -> bytes | None:
+    def commit(self: Proving, term: Term, *, to_all: bool) -> bytes | None:
         if self is node.proving and not damaged:
             damaged.extend(self.folder_of(term).glob("*.tree"))
             for path in damaged:
                 path.write_bytes(path.read_bytes()[:-1])
-        return real(self, term)
+        return real(self, term, to_all=to_all)
 
     monkeypatch.setattr(Proving, "commit", commit)
+    await rounds.next_epoch(MOVED)
     await rounds.committed(*ALL)
     assert damaged
     await rounds.drawn()

@@ -86,8 +86,8 @@ async def test_a_member_that_commits_to_garbage_is_found(
     cheat = rounds.network.running[CHEAT]
     real, root = Proving.commit, secrets.token_bytes(32)
 
-    def garbage(self: Proving, term: Term) -> bytes | None:
-        return root if self is cheat.proving else real(self, term)
+    def garbage(self: Proving, term: Term, *, to_all: bool) -> bytes | None:
+        return root if self is cheat.proving else real(self, term, to_all=to_all)
 
     monkeypatch.setattr(Proving, "commit", garbage)
     await rounds.committed(*ALL)
@@ -177,7 +177,7 @@ async def test_a_member_that_has_nothing_yet_is_excused_without_a_commitment(
 ) -> None:
     chain, newcomer = rounds.chain, rounds.network.running[3]
     monkeypatch.setattr(newcomer.handover._attesting, "attest", _never)
-    monkeypatch.setattr(newcomer.proving, "commit", lambda term: None)
+    monkeypatch.setattr(newcomer.proving, "commit", lambda term, to_all: None)
     chain.select({1: (0, 1, 2, 6), 2: (3, 4, 5), 3: (8,), 4: (9, 7)})
     chain.start()
     await rounds.committed(1, 2, 4)
