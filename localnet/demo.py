@@ -237,9 +237,13 @@ class Demo:
         }
         fined = {name: amount for name, amount in fines.items() if amount}
         proved = [name for name, one in now.items() if one.is_proven]
+        on_chain = [name for name in proved if now[name].answered]
         missed = [name for name, one in now.items() if one.is_missed]
-        self._rounds.append(RoundResult(epoch, CHEATS, proved, missed, fined))
-        self._tell.say(f"epoch {epoch}: {len(proved)} members proved what they store; {_told(missed, fined)}")
+        self._rounds.append(RoundResult(epoch, CHEATS, proved, on_chain, missed, fined))
+        self._tell.say(
+            f"epoch {epoch}: {len(proved)} members proved what they store, {len(proved) - len(on_chain)} of them to "
+            f"their fellows; {_told(missed, fined)}"
+        )
 
     async def _change(self, previous: Committee) -> Change:
         """Wait until the selected epoch is started and every gained shard attested."""

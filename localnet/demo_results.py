@@ -58,6 +58,8 @@ class RoundResult:
     cheat: str
     proven: list[str]
     """Members that proved what they store."""
+    on_chain: list[str]
+    """Those of them that had to show it to the chain, as no quorum of their fellows had signed in time."""
     missed: list[str]
     fined: dict[str, int]
     """Member → what was slashed of its stake, in the token's smallest unit."""

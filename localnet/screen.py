@@ -141,11 +141,13 @@ def _report_table(report: TransitionReport, seconds: float) -> Table:
 
 def _proofs_table(rounds: Sequence[RoundResult]) -> Table:
     table = Table(title="Storage proofs with a member that cheats", title_justify="left")
-    for name in ("epoch", "proven", "missed, and earns nothing", "fined"):
+    for name in ("epoch", "proven to fellows", "proven on chain", "missed, and earns nothing", "fined"):
         table.add_column(name)
     for one in rounds:
         fined = ", ".join(f"{name}: {amount / TOKEN:g} tokens" for name, amount in one.fined.items())
-        table.add_row(str(one.epoch), str(len(one.proven)), ", ".join(one.missed), fined or "nobody")
+        on_chain = len(one.on_chain)
+        counts = (one.epoch, len(one.proven) - on_chain, on_chain)
+        table.add_row(*map(str, counts), ", ".join(one.missed), fined or "nobody")
     return table
 
 
