@@ -60,6 +60,8 @@ class Site:
     code: RedStuff
     secret: SecretKey
     block_list: BlockList = field(default_factory=lambda: BlockList(None))
+    rounds: None = None
+    """Nobody asks for storage proofs here."""
 
     def upkeep(self) -> dict[str, int]:
         """Nothing."""

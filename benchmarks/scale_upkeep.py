@@ -21,6 +21,7 @@ from storage.node.handover.copying import Copying, Part
 from storage.node.handover.sources import Source
 from storage.node.http.metrics import UPKEEP, Metrics
 from storage.node.repair import Waste
+from storage.node.rounds.own_part import OwnPart
 from storage.node.store import SliverStore
 from storage.node.upkeep.garbage import Garbage
 from storage.node.upkeep.healing import Healing
@@ -49,7 +50,10 @@ async def health(n_blobs: int, folder: Path) -> Mapping[str, float]:
         def upkeep() -> dict[str, int]:
             return {**dict.fromkeys(UPKEEP, 0), "blobs_to_heal": healing.waiting}
 
-        node = SimpleNamespace(view=view, store=store, upkeep=upkeep, due=tuple, clock_ahead_s=int)
+        rounds = SimpleNamespace(health=OwnPart().health)
+        node = SimpleNamespace(
+            view=view, store=store, upkeep=upkeep, due=tuple, clock_ahead_s=int, rounds=rounds
+        )
         metrics = Metrics(cast(Any, node))
         longest_s = 0.0
         for _ in range(SCRAPES):

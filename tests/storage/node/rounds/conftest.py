@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from committee.ledger.proofs import MemberProof, Round, RoundStep, round_step
-from storage.node.rounds import looking
+from storage.client import retrying
+from storage.node.rounds import auditing, looking
 from tests.memory_chain import MemoryChain
 from tests.storage import network as networks
 from tests.storage.network import SHARDS, Network
@@ -99,6 +100,8 @@ async def rounds(
     monkeypatch.setattr(networks, "PARAMETERS", replace(networks.PARAMETERS, period_duration_s=PERIOD_S))
     monkeypatch.setattr(looking, "FIRST_REST_S", 0.01)
     monkeypatch.setattr(looking, "LONGEST_DEVELOPMENT_REST_S", 0.05)
+    monkeypatch.setattr(auditing, "FAILURE_KEPT_S", 0.1)
+    monkeypatch.setattr(retrying, "MOST_TRIES", 2)  # the next look asks again
     network = Network(tmp_path, session)
     network.chain.start(SHARDS)
     await network.start(*SHARDS, keeper=True)

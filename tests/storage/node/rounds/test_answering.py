@@ -42,7 +42,7 @@ def asked(rounds: Rounds, *more: str) -> Any:
     current, round_ = rounds.chain.state.current, rounds.round
     assert current is not None
     client = rounds.network.client(NODE)
-    client._transport._patience_s = 0.2
+    client._transport._patience_s = 2.0
     return rounds.chain.ledger(WRITER), client, CODE, current.by_id[NODE], rounds.epoch, round_, *more
 
 

@@ -31,7 +31,7 @@ async def test_all_members_sign_one_inventory(rounds: Rounds) -> None:
 async def test_nothing_is_signed_or_shown_of_a_draw_unknown_to_the_chain(rounds: Rounds) -> None:
     await rounds.committed(*ALL)
     client = rounds.network.client(1)
-    client._transport._patience_s = 0.2
+    client._transport._patience_s = 2.0
     for asked in (
         client.proof(2, DRAW),
         client.openings(DRAW, 0),
