@@ -353,7 +353,13 @@ class Deaf:
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join()
+        while self._thread.is_alive():
+            for one in self._held:
+                with suppress(OSError):  # closed already
+                    one.shutdown(
+                        socket.SHUT_RDWR
+                    )  # a client that gave up may have sent nothing to be received
+            self._thread.join(0.1)
         for one in self._held:
             one.close()
 
