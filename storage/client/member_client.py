@@ -79,14 +79,9 @@ class MemberClient(NodeRequests):
         """Return the node's (message, signature) for the inventory of the current epoch."""
         return await self._signed("/v1/inventory")
 
-    async def openings(self, draw: bytes, page: int, transfer: Transfer | None = None) -> list[Opening]:
-        """Return what the node shows of the places of a page (`proof_wire.places_of`), not verified.
-
-        `transfer` is as in `NodeClient.sliver`.
-        """
-        body = await self._get(
-            f"/v1/openings/{draw.hex()}/{page}", size_bytes=proof_wire.MAX_PAGE_BYTES, transfer=transfer
-        )
+    async def openings(self, draw: bytes, page: int) -> list[Opening]:
+        """Return what the node shows of the places of a page (`proof_wire.places_of`), not verified."""
+        body = await self._get(f"/v1/openings/{draw.hex()}/{page}", size_bytes=proof_wire.MAX_PAGE_BYTES)
         with self._transport.must_be_true():
             return await asyncio.to_thread(proof_wire.page_from_bcs, body)
 

@@ -14,14 +14,13 @@ from storage.client.member_client import MemberClient
 from storage.proofs import (
     Commitment,
     Inventory,
-    Position,
     WrongOpening,
     judge,
+    judge_demanded,
     position_at,
     positions,
     salt_of,
 )
-from storage.proofs.opening import require_attested_alone, require_in_inventory, require_symbol
 from storage.redstuff import Parameters
 
 
@@ -58,10 +57,12 @@ async def drawn_openings(
         raise CannotAnswer(
             f"the positions of epoch {epoch} are not drawn yet: see haulout proofs status, and haulout proofs draw"
         )
-    if not any(proof.commitment):
-        raise CannotAnswer(f"{member.name} has committed to nothing in epoch {epoch}, so it cannot prove")
     if await ledger.chain_time_s() > round_.answer_by_s:
         raise CannotAnswer(f"too late: answers counted until {round_.answer_by_s} (chain time)")
+    if commitment.is_over_nothing:
+        return dict.fromkeys(set(range(PLACES_ON_CHAIN)) - proof.answered, NOTHING_OPENED)
+    if not any(proof.commitment):
+        raise CannotAnswer(f"{member.name} has committed to nothing in epoch {epoch}, so it cannot prove")
     try:
         shown = await client.openings(round_.draw, 0)
     except NodeError as error:
@@ -76,8 +77,7 @@ async def drawn_openings(
         if place in proof.answered:
             continue
         try:
-            # Whether a blob that is opened without a symbol is invalid, the chain judges before it takes gas.
-            judge(grid, inventory, commitment, opening, position, lambda blob_id: True)
+            judge(grid, inventory, commitment, opening, position, _maybe_invalid)
         except WrongOpening as error:
             raise CannotAnswer(_wrong(member, f"place {place}", error)) from error
         openings[place] = opening
@@ -102,41 +102,26 @@ async def demanded_opening(
         raise CannotAnswer(f"too late: an answer counted until {demand.answer_by_s} (chain time)")
     position = position_at(grid, round_.weight, demand.position)
     shard = member.shards[position.shard_number]
-    held = (await ledger.held_since([shard]))[shard]
-    if not held.since_s:
-        return demand, NOTHING_OPENED
     _, commitment = await commitment_of(ledger, member, epoch, round_)
+    if commitment.is_excused_of(shard):
+        return demand, NOTHING_OPENED
     try:
         opening = await client.opening_at(demand.position)
     except NodeError as error:
         raise CannotAnswer(f"{member.name} does not show position {demand.position}: {error}") from error
-    is_late = not held.was_in_time(round_.commit_by_s)
-    if not is_late:
+    if shard not in commitment.lacking:
         opening = replace(opening, commitment_path=())
     inventory = Inventory(round_.inventory_root, round_.count, round_.weight)
     try:
-        _judge_demanded(grid, inventory, commitment, opening, position, is_late=is_late)
+        judge_demanded(grid, inventory, commitment, opening, position, _maybe_invalid)
     except WrongOpening as error:
         raise CannotAnswer(_wrong(member, f"position {demand.position}", error)) from error
     return demand, opening
 
 
-def _judge_demanded(
-    grid: Parameters,
-    inventory: Inventory,
-    commitment: Commitment,
-    opening: Opening,
-    position: Position,
-    *,
-    is_late: bool,
-) -> None:
-    """Raises `WrongOpening`. Of a blob without a symbol the chain judges whether it is invalid."""
-    require_in_inventory(grid, inventory, opening, position)
-    if not opening.symbol:
-        return
-    require_symbol(grid, commitment.shards[position.shard_number], opening, position)
-    if is_late:
-        require_attested_alone(grid, inventory, commitment, opening, position)
+def _maybe_invalid(blob_id: bytes) -> bool:
+    """Whether a blob that is opened without a symbol is invalid, the chain judges, before it takes gas."""
+    return True
 
 
 def _wrong(member: Member, what: str, error: WrongOpening) -> str:

@@ -11,7 +11,7 @@ from storage.proofs.draw import (
     symbols_in_pair,
 )
 from storage.proofs.inventory import ENTRY_BYTES, Entry, Inventory, entries_of
-from storage.proofs.opening import Commitment, WrongOpening, judge
+from storage.proofs.opening import Commitment, WrongOpening, judge, judge_demanded
 
 __all__ = [
     "ENTRY_BYTES",
@@ -23,6 +23,7 @@ __all__ = [
     "WrongOpening",
     "entries_of",
     "judge",
+    "judge_demanded",
     "pair_nodes",
     "position_at",
     "position_count",

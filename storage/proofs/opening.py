@@ -59,6 +59,15 @@ class Commitment:
     lacking: Collection[int] = ()
     """Shards that it neither kept nor attested before commitments were refused: it need not have them."""
 
+    @property
+    def is_over_nothing(self) -> bool:
+        """Whether the member need not have any of its shards: it shows the chain that, and no commitment."""
+        return set(self.shards) <= set(self.lacking)
+
+    def is_excused_of(self, shard: int) -> bool:
+        """Whether the member need not even answer a demand of a shard: it has not attested that later either."""
+        return shard in self.lacking and shard not in self.attested
+
 
 def blob_id_of(opening: Opening) -> bytes:
     """Return the id of an opening's blob: by its root and length, or as it is named where no symbol is shown."""
@@ -152,6 +161,30 @@ def judge(
     require_symbol(grid, commitment.shards[position.shard_number], opening, position)
     require_committed(grid, inventory, commitment, opening, position)
     return True
+
+
+def judge_demanded(
+    grid: Parameters,
+    inventory: Inventory,
+    commitment: Commitment,
+    opening: Opening,
+    position: Position,
+    is_invalid: Callable[[bytes], bool] = lambda blob_id: False,
+) -> None:
+    """As `judge`, of what answers a demand. It need not lead to the commitment.
+
+    A position is excused whose shard the member neither kept nor has attested by now. Of a shard that was attested too
+    late for the commitment the opening leads to the root that was attested, and ends there.
+    """
+    shard = commitment.shards[position.shard_number]
+    if commitment.is_excused_of(shard):
+        return
+    require_in_inventory(grid, inventory, opening, position)
+    if not opening.symbol and is_invalid(blob_id_of(opening)):
+        return
+    require_symbol(grid, shard, opening, position)
+    if shard in commitment.lacking:
+        require_attested_alone(grid, inventory, commitment, opening, position)
 
 
 def _root(path: tuple[bytes, ...], node: bytes, index: int, count: int) -> bytes:

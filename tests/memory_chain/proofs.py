@@ -15,14 +15,16 @@ from committee.ledger.proofs import Demand, Held, Round
 from committee.membership import Member
 from committee.messages import Intent
 from committee.opening import COMMITMENT_BYTES, PLACES_ON_CHAIN, Opening
-from storage.proofs import Commitment, Inventory, Position, WrongOpening, judge, salt_of
-from storage.proofs.draw import drawn_position, position_at, position_count
-from storage.proofs.opening import (
-    blob_id_of,
-    require_attested_alone,
-    require_in_inventory,
-    require_symbol,
+from storage.proofs import (
+    Commitment,
+    Inventory,
+    Position,
+    WrongOpening,
+    judge,
+    judge_demanded,
+    salt_of,
 )
+from storage.proofs.draw import drawn_position, position_at, position_count
 from storage.redstuff import Parameters as Grid
 from tests.memory_chain import epochs, registry
 from tests.memory_chain.contracts import Contracts, OpenDemand, Outcome, Part, Revert
@@ -138,10 +140,8 @@ def answer(now: Contracts, node_id: int, openings: Mapping[int, Opening]) -> Out
         if place in part.answered:
             continue
         position = questioned.position(drawn_position(round_.draw, node_id, place, questioned.position_count))
-        is_excused = _is_excused(now, questioned, opening, position, round_.commit_by_s)
-        if not is_excused:
-            _judged(judge, questioned.grid, questioned.inventory, questioned.commitment, opening, position)
-        part = replace(part, answered=part.answered | {place}, has_shown=part.has_shown or not is_excused)
+        is_shown = _judged(judge, now, questioned, opening, position)
+        part = replace(part, answered=part.answered | {place}, has_shown=part.has_shown or bool(is_shown))
     is_proven = len(part.answered) == PLACES_ON_CHAIN
     then = replace(now, parts={**now.parts, (epoch, node_id): replace(part, is_proven=is_proven)})
     return (_forgiven(then, node_id) if is_proven and part.has_shown else then), ()
@@ -187,14 +187,7 @@ def answer_demand(now: Contracts, node_id: int, asker: str, opening: Opening) ->
     if now.time_s > asked.answer_by_s:
         raise Revert("TooLate", deadline=asked.answer_by_s)
     questioned = _questioned(now, epoch, node_id, round_)
-    position = questioned.position(asked.position)
-    if not _is_excused(now, questioned, opening, position, None):
-        _judged(require_in_inventory, questioned.grid, questioned.inventory, opening, position)
-        shard = questioned.member.shards[position.shard_number]
-        _judged(require_symbol, questioned.grid, shard, opening, position)
-        if now.attested_at_s.get(shard, 0) >= round_.commit_by_s:
-            attested = questioned.inventory, questioned.commitment
-            _judged(require_attested_alone, questioned.grid, *attested, opening, position)
+    _judged(judge_demanded, now, questioned, opening, questioned.position(asked.position))
     return _closed(now, epoch, node_id, asker), ()
 
 
@@ -250,32 +243,23 @@ def _questioned(now: Contracts, epoch: int, node_id: int, round_: Round) -> _Que
     member = _member(now, epoch, node_id)
     salt = salt_of(epoch, node_id, member.public_key, round_.start_hash)
     attested = {shard: one.digest for shard, one in now.attestations.items()}
-    commitment = Commitment(
-        now.part(epoch, node_id).commitment[:COMMITMENT_BYTES], salt, member.shards, attested
-    )
+    lacking = {shard for shard in member.shards if not held_since(now, shard).was_in_time(round_.commit_by_s)}
+    root = now.part(epoch, node_id).commitment[:COMMITMENT_BYTES]
+    commitment = Commitment(root, salt, member.shards, attested, lacking)
     return _Questioned(Grid(now.parameters.n_shards), member, round_, commitment)
 
 
-def _is_excused(
-    now: Contracts, questioned: _Questioned, opening: Opening, position: Position, deadline_s: int | None
-) -> bool:
-    """Return whether a member need not show a symbol: of a shard not held before the deadline, or of an invalid blob.
-
-    That such a blob stands in the inventory must be shown all the same.
-    """
-    held = held_since(now, questioned.member.shards[position.shard_number])
-    if not held.since_s or (deadline_s is not None and not held.was_in_time(deadline_s)):
-        return True
-    if opening.symbol or blob_id_of(opening) not in now.invalid:
-        return False
-    _judged(require_in_inventory, questioned.grid, questioned.inventory, opening, position)
-    return True
-
-
-def _judged(rule: Callable[..., object], *arguments: Any) -> None:
-    """Raises `Revert` with the name of the rule that an opening breaks."""
+def _judged(
+    rule: Callable[..., bool | None],
+    now: Contracts,
+    questioned: _Questioned,
+    opening: Opening,
+    position: Position,
+) -> bool | None:
+    """Return what a rule says of an opening. Raises `Revert` with the name of what the opening breaks of it."""
+    held_to = questioned.grid, questioned.inventory, questioned.commitment
     try:
-        rule(*arguments)
+        return rule(*held_to, opening, position, now.invalid.__contains__)
     except WrongOpening as wrong:
         raise Revert(type(wrong).__name__) from None
 

@@ -139,25 +139,14 @@ class Proving:
             )
             return replace(opening, commitment_path=path)
 
-    def demanded(self, term: Term, position: Position, *, is_late: bool) -> Opening:
-        """Return what answers a demand: as `opening`, without a path to a commitment.
-
-        Of a shard that was attested too late for the round it has a path to the root that was attested.
-        """
-        with _incomplete():
-            opening, pair = self._symbol(term, position, self._inventory(term))
-            if not is_late or not pair:
-                return opening
-            return _attested(opening, pair, position, self._tree(term, term.shards[position.shard_number]))
-
     def entry_at(self, term: Term, offset: int) -> Entry | None:
         """Return the entry of the blob that an offset names; None while there is no inventory, or none so heavy."""
         with told(f"cannot read the inventory in {self._folder}"):
             found = existing(lambda: InventoryFile(self._of(term)))
             return None if found is None or offset >= found.inventory().weight else found.find(offset)[1]
 
-    def shown(self, term: Term, position: Position) -> Opening:
-        """Return what answers a demand, for another to send: with the path to the shard's root if its tree is made.
+    def demanded(self, term: Term, position: Position) -> Opening:
+        """Return what answers a demand: with the path to the shard's root if its tree is made, and no further.
 
         It makes neither inventory nor tree, and waits for none. Raises `Incomplete` as `opening`.
         """

@@ -24,7 +24,6 @@ from committee.opening import Opening
 from storage.client import proof_wire
 from storage.client.errors import NodeError
 from storage.client.failures import Reason
-from storage.client.link import Transfer
 from storage.client.proof_answers import commitment_of
 from storage.node.chain import ChainView
 from storage.node.face import Refusal
@@ -200,7 +199,7 @@ class Auditing:
         drawn = list(positions(self._code, draw, fellow.node_id, shards, inventory.weight))
         client = self._peers.client(fellow)
         for page in range(audit.pages_judged, proof_wire.PAGES):
-            openings = await client.openings(draw, page, Transfer())
+            openings = await client.openings(draw, page)
             places = [drawn[place] for place in proof_wire.places_of(page)]
             shown = await asyncio.to_thread(self._judge_page, inventory, commitment, places, openings)
             audit.is_shown |= shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from dataclasses import replace
 
 from committee.ledger.proofs import Demand, Round
 from committee.logs import ChangesOnly
@@ -36,8 +36,7 @@ class Demands:
             try:
                 await self._answer(term, round_, demand)
             except Incomplete as error:
-                place = demand.position
-                self._changes.warning("a demand cannot be answered", position=place, why=str(error))
+                self._changes.warning("a demand cannot be answered", position=demand.position, why=str(error))
         return demands
 
     async def _answer(self, term: Term, round_: Round, demand: Demand) -> None:
@@ -49,11 +48,11 @@ class Demands:
         held = (await self._view.ledger.held_since([shard]))[shard]
         opening = NOTHING_OPENED
         if held.since_s:
-            opening = await asyncio.to_thread(
-                partial(
-                    self._proving.demanded, term, position, is_late=not held.was_in_time(round_.commit_by_s)
-                )
-            )
+            opening = await asyncio.to_thread(self._proving.demanded, term, position)
+        if held.was_in_time(round_.commit_by_s):
+            opening = replace(
+                opening, commitment_path=()
+            )  # it would cost gas, and the chain does not look at it
         answering = self._view.ledger.answer_demand(self._view.node_id, demand.asker, opening)
         named = {"asker": demand.asker, "position": demand.position}
         await self._sending.send("answered a demand", answering, **named)

@@ -89,7 +89,7 @@ class Rounds:
         """As `RoundsFace.opening_at`."""
         term, place, _ = self._symbol_at(position)
         try:
-            return opening_to_bcs(self._proving.shown(term, place))
+            return opening_to_bcs(self._proving.demanded(term, place))
         except Incomplete as error:
             raise Refusal(404, Reason.SLIVER_NOT_FOUND, f"this node cannot open it: {error}") from error
 

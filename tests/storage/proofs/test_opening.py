@@ -20,9 +20,9 @@ from storage.proofs.draw import (
     sliver_of_symbol,
     symbols_in_pair,
 )
-from storage.proofs.opening import blob_id_of, judge
+from storage.proofs.opening import blob_id_of, judge, judge_demanded
 from storage.redstuff import merkle_root
-from storage.redstuff.merkle import root_of_hashes
+from storage.redstuff.merkle import depth_of, root_of_hashes
 from tests.storage.proofs.members import DRAW, NODE_ID, HonestMember, member
 
 SMALL = member(7, [0, 1, 40, 333, 1000], [5, 0, 3])
@@ -191,3 +191,41 @@ def test_nothing_is_shown_of_a_shard_that_the_member_need_not_have() -> None:
     assert not judge(SMALL.code, SMALL.inventory, commitment, NOTHING_OPENED, position)
     with pytest.raises(rules.WrongOpening):
         judge(SMALL.code, SMALL.inventory, commitment, NOTHING_OPENED, replace(position, shard_number=0))
+
+
+def late(opening: Opening) -> Opening:
+    """What answers a demand of a shard that was attested late: the path ends at the shard's root."""
+    depth = sum(map(depth_of, (symbols_in_pair(SMALL.code), SMALL.inventory.count)))
+    return replace(opening, commitment_path=opening.commitment_path[:depth])
+
+
+def test_a_demand_is_answered_without_a_path_to_the_commitment() -> None:
+    position = Position(1, 0, 0)
+    opening = SMALL.opening(position)
+    held_to = SMALL.code, SMALL.inventory, SMALL.commitment
+    judge_demanded(*held_to, replace(opening, commitment_path=()), position)
+    with pytest.raises(rules.NotOfTheBlob):
+        judge_demanded(*held_to, replace(opening, symbol=flipped(opening.symbol)), position)
+    with pytest.raises(rules.NotDrawn):
+        judge_demanded(*held_to, opening, replace(position, offset=SMALL.inventory.weight - 1))
+
+
+def test_what_was_attested_late_leads_to_the_attestation_when_it_is_demanded() -> None:
+    position = Position(0, 0, 0)
+    opening, shard = SMALL.opening(position), SMALL.shards[0]
+    commitment = replace(SMALL.commitment, lacking={shard})
+    judge_demanded(SMALL.code, SMALL.inventory, commitment, late(opening), position)
+    for path, error in (((), rules.WrongPath), (opening.commitment_path, rules.WrongPath)):
+        with pytest.raises(error):
+            shown = replace(opening, commitment_path=path)
+            judge_demanded(SMALL.code, SMALL.inventory, commitment, shown, position)
+    other = replace(commitment, attested={shard: bytes(32)})
+    with pytest.raises(rules.NotAttested):
+        judge_demanded(SMALL.code, SMALL.inventory, other, late(opening), position)
+
+
+def test_a_shard_that_was_never_attested_need_not_be_shown() -> None:
+    commitment = replace(SMALL.commitment, lacking=SMALL.shards, attested={})
+    judge_demanded(SMALL.code, SMALL.inventory, commitment, NOTHING_OPENED, Position(0, 0, 0))
+    assert commitment.is_over_nothing
+    assert not replace(commitment, lacking=SMALL.shards[1:]).is_over_nothing

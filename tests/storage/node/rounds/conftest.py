@@ -66,12 +66,14 @@ class Rounds:
         """The round has begun, and these have committed."""
         await self.until(lambda: self.round and all(any(self.proof(one).commitment) for one in node_ids))
 
-    async def drawn(self) -> None:
-        """Commitments are over, and the positions are drawn."""
+    async def drawn(self) -> bytes:
+        """Commitments are over, and the positions are drawn; return the draw."""
         await self.until(lambda: self.round)
         assert self.round is not None
         self.tick(max(0, self.round.commit_by_s - self.chain.time_s))
         await self.until(lambda: self.round and self.round.draw)
+        assert self.round.draw is not None
+        return self.round.draw
 
     async def proven(self, *node_ids: int) -> None:
         """These have proven."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from committee.opening import Opening
+from committee.ledger.proofs import Held, MemberProof
+from committee.opening import NOTHING_OPENED, Opening
 from storage.client.errors import NodeRefused
 from storage.client.failures import Reason
 from storage.client.node_client import NodeClient
@@ -26,7 +27,7 @@ from tests.storage.node.handovers import BLOBS, CODE
 from tests.storage.node.rounds.test_rounds import ALL, delete
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from tests.storage.node.rounds.conftest import Rounds
 
@@ -51,10 +52,7 @@ async def drawn(rounds: Rounds) -> None:
     await rounds.committed(*ALL)
     prover = rounds.network.running[NODE].rounds.prover
     prover._has_account = False
-    await rounds.drawn()
-    assert rounds.round is not None
-    draw = rounds.round.draw
-    assert draw is not None
+    draw = await rounds.drawn()
     await rounds.until(lambda: rounds.network.running[NODE].rounds.openings_size(draw, 15))
 
 
@@ -112,6 +110,27 @@ async def test_what_is_not_shown_or_wrong_is_not_paid_for(
         await drawn_openings(*asked(rounds))
 
 
+async def test_an_account_shows_that_a_member_has_nothing_to_prove_yet(rounds: Rounds) -> None:
+    await rounds.committed(*ALL)
+    await rounds.drawn()
+    ledger, client, code, member, epoch, round_ = asked(rounds)
+
+    class Gained:
+        """The chain, had the member all its shards to gain still, and committed to none."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(ledger, name)
+
+        async def member_proof(self, epoch: int, node_id: int) -> MemberProof:
+            return MemberProof(bytes(24), frozenset({3}), False, False, False)
+
+        async def held_since(self, shards: Sequence[int]) -> dict[int, Held]:
+            return dict.fromkeys(shards, Held(0, None))
+
+    shown = await drawn_openings(cast(Any, Gained()), client, code, member, epoch, round_)
+    assert shown == dict.fromkeys({*range(16)} - {3}, NOTHING_OPENED)
+
+
 async def silenced(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
     """All have committed, and the node answers no demand."""
     await rounds.committed(*ALL)
@@ -139,14 +158,14 @@ async def test_a_demand_is_not_answered_wrongly_or_too_late(
 ) -> None:
     await silenced(rounds, monkeypatch)
     await rounds.chain.ledger(WRITER).demand(NODE, 7)
-    real = Proving.shown
+    real = Proving.demanded
 
     def changed(self: Proving, *asked: Any) -> Opening:
         opening = real(self, *asked)
         return replace(opening, offset=opening.offset + 1)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Proving, "shown", changed)
+        patch.setattr(Proving, "demanded", changed)
         with pytest.raises(CannotAnswer, match="position 7 is wrong, so nothing was sent: NotInInventory"):
             await demanded_opening(*asked(rounds, WRITER))
     delete(rounds.network.running[NODE], 1)

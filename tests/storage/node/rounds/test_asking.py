@@ -44,11 +44,8 @@ async def test_nothing_is_signed_or_shown_of_a_draw_unknown_to_the_chain(rounds:
 
 async def test_an_audit_is_made_once_for_all_requests(rounds: Rounds) -> None:
     await rounds.committed(*ALL)
-    await rounds.drawn()
+    draw = await rounds.drawn()
     await rounds.proven(*ALL)
-    assert rounds.round is not None
-    draw = rounds.round.draw
-    assert draw is not None
     auditing, asked = rounds.network.running[2].rounds.auditing, []
     await auditing.sign_proof(1, draw)  # whoever asked for it before
 

@@ -52,11 +52,8 @@ async def test_fellows_that_show_their_openings_for_ever_keep_no_other_from_prov
     rounds: Rounds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await rounds.committed(*ALL)
-    await rounds.drawn()
+    draw = await rounds.drawn()
     await rounds.proven(*ALL)
-    assert rounds.round is not None
-    draw = rounds.round.draw
-    assert draw is not None
     audits = rounds.network.running[2].rounds.auditing
     audits._audits.clear()
     audits._free = asyncio.Semaphore(2)
@@ -113,11 +110,8 @@ async def test_pages_of_another_member_are_nobody_elses(
 ) -> None:
     """A fellow that passes on what another shows, or has the address of the node that asks."""
     await rounds.committed(*ALL)
-    await rounds.drawn()
+    draw = await rounds.drawn()
     await rounds.proven(*ALL)
-    assert rounds.round is not None
-    draw = rounds.round.draw
-    assert draw is not None
     monkeypatch.setattr(auditing, "FAILURE_KEPT_S", 0.0)
     audits = rounds.network.running[2].rounds.auditing
     for other in (1, 2):

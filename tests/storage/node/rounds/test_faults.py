@@ -70,6 +70,7 @@ async def test_what_fails_for_a_while_at_each_step_is_done_later(
     await rounds.committed(*ALL)
     await rounds.drawn()
     await rounds.proven(*ALL)
+    assert not rounds.chain.contracts.misses
 
 
 async def test_a_demand_behind_the_end_of_the_line_fails_no_duty(

@@ -126,6 +126,7 @@ async def test_a_member_that_is_killed_between_commitment_and_answer_goes_on(rou
     await rounds.drawn()
     await rounds.network.start(1, keeper=True)
     await rounds.proven(*ALL)
+    assert not rounds.chain.contracts.misses
 
 
 async def test_a_reorganisation_across_the_draw_draws_again(rounds: Rounds) -> None:
@@ -170,6 +171,7 @@ async def test_a_member_that_joins_the_committee_has_nothing_held_against_it(
     await rounds.committed(1, 2, 4)
     await rounds.drawn()
     await rounds.proven(1, 2, 4)
+    assert not chain.contracts.misses
 
 
 async def test_a_member_that_has_nothing_yet_is_excused_without_a_commitment(
