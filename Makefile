@@ -21,6 +21,8 @@ SLITHER := $(EVM)/.slither
 # The machine's npm, or the one from the wheel. (Never `npm --prefix`: it would look for its global settings there.)
 NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm
 FILE ?=
+# A test that takes longer shows where all its threads are, and ends the run.
+HUNG := -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true --max-worker-restart=0
 CHECKS := check-contracts check-style check-types check-artifacts check-slither
 
 .PHONY: setup demo test $(CHECKS) bench-redstuff bench-gas bench-handover bench-links bench-store bench-scale bench-proofs simulate lock clean
@@ -74,7 +76,7 @@ demo: setup
 # which starts the file's network once.
 test: setup $(WALRUS)/node_modules/.ready
 	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(CHECKS) $(MOTO)/.venv/.ready
-	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/contracts
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(HUNG) --ignore=tests/contracts
 
 $(CHECKS): setup
 
