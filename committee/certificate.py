@@ -62,6 +62,11 @@ def bitmap_of(node_ids: frozenset[int], committee: Committee) -> bytes:
     return bits.to_bytes((len(committee.members) + 7) // 8, "little")
 
 
+def votes_needed(committee: Committee, need: Need) -> int:
+    """Return the fewest shards whose members' votes make a certificate."""
+    return committee.quorum if need == "quorum" else committee.one_correct
+
+
 def build(
     committee: Committee, message: bytes, signatures: Sequence[MemberSignature], need: Need = "quorum"
 ) -> Certificate:
@@ -193,7 +198,7 @@ def _require_weight(
     committee: Committee, voters: frozenset[int], need: Need, refused: tuple[int, ...] = ()
 ) -> int:
     weight = committee.weight_of(voters)
-    needed = committee.quorum if need == "quorum" else committee.one_correct
+    needed = votes_needed(committee, need)
     if weight < needed:
         bad = [committee.by_id[node_id].name for node_id in refused]
         silent = [m.name for m in committee.members if m.node_id not in voters and m.node_id not in refused]

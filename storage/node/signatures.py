@@ -1,4 +1,4 @@
-"""Gather members' signatures over one message, until they weigh enough for a certificate.
+"""Gather members' signatures over one message into a certificate.
 
 The message is of an ejection, an invalidation, an inventory or a storage proof. (A blob's writer gathers confirmations
 itself: `storage.client.uploading`.)
@@ -16,9 +16,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from committee import bls
-from committee.certificate import MemberSignature
+from committee.certificate import Certificate, MemberSignature, Need, build, votes_needed
+from committee.errors import HauloutError
 from committee.membership import Committee, Member
-from storage.client.errors import NodeError, NodeFailure, NodeLied
+from storage.client.errors import NodeError, NodeFailure, NodeLied, name_failures
 from storage.client.link import Transfer
 from storage.client.overtaking import Requests
 
@@ -26,19 +27,23 @@ Ask = Callable[[Member], tuple[Coroutine[Any, Any, tuple[bytes, bytes]], Transfe
 """Returns the request that a member is to answer by (message, signature), and its part of a link's traffic if large."""
 
 
-async def gather_signatures(
+class TooFewSignatures(HauloutError):
+    """Members that weigh too little signed a message; says what they weigh and why each other member did not."""
+
+
+async def gather_certificate(
     committee: Committee,
     message: bytes,
-    needed: int,
     own: MemberSignature | None,
     members: Sequence[Member],
     ask: Ask,
-) -> tuple[list[MemberSignature], dict[int, NodeFailure]]:
-    """Return the members' signatures that hold, and by node id why each other member gave none.
+    need: Need = "quorum",
+) -> Certificate:
+    """Return the certificate of a message: the signatures of `members`, which are asked in their order, and `own`.
 
-    The signatures weigh `needed` shards or more unless all `members`, which are asked in their order, have ended
-    without; `own` counts too.
+    Raises `TooFewSignatures` when all members have been asked and those that signed weigh less than is needed.
     """
+    needed = votes_needed(committee, need)
     signed = {} if own is None else {own.node_id: own}
     failures: dict[int, NodeFailure] = {}
     untried = deque(members)
@@ -51,13 +56,15 @@ async def gather_signatures(
                 requests.send(member, _signature(member, message, answer), transfer)
                 expected.add(member.node_id)
             if not requests:
-                break
+                weight = committee.weight_of(set(signed))
+                why = f"members with {weight} shards signed, {needed} are needed: {name_failures(failures)}"
+                raise TooFewSignatures(why)
             for member, answered in await requests.answered():
                 try:
                     signed[member.node_id] = answered.result()
                 except NodeError as error:
                     failures[member.node_id] = NodeFailure(member.name, error.why)
-    return list(signed.values()), failures
+    return await asyncio.to_thread(build, committee, message, list(signed.values()), need)
 
 
 def round_behind(node_id: int, committee: Committee) -> list[Member]:

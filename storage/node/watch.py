@@ -18,11 +18,11 @@ import time
 from committee import messages
 from committee.backoff import next_pause_s
 from committee.bls import SecretKey
-from committee.certificate import MemberSignature, build
+from committee.certificate import MemberSignature
 from committee.errors import CommitteeError, LedgerError, LedgerRefused
 from committee.logs import Log
 from committee.membership import Committee, Member
-from storage.client.errors import NodeError, NodeUnreachable, name_failures
+from storage.client.errors import NodeError, NodeUnreachable
 from storage.client.failures import Reason
 from storage.node.chain import ChainView
 from storage.node.clock import Clock
@@ -31,7 +31,7 @@ from storage.node.face import Refusal
 from storage.node.peers import Peers
 from storage.node.rules import require_fellow, require_near, require_silent
 from storage.node.sign_of_life import SignsOfLife
-from storage.node.signatures import gather_signatures, round_behind
+from storage.node.signatures import TooFewSignatures, gather_certificate, round_behind
 
 log = Log()
 
@@ -206,25 +206,17 @@ class Watch:
             return refusal.reason is not Reason.UNAVAILABLE
         own = MemberSignature(self._view.node_id, signature)
         fellows = [one for one in round_behind(self._view.node_id, current) if one != member]
-        signatures, failures = await gather_signatures(
-            *(current, message, current.quorum, own, fellows),
-            lambda one: (self._peers.watch_client(one).ejection(member.node_id, deadline_s), None),
-        )
-        weight = current.weight_of({one.node_id for one in signatures})
-        if not current.is_quorum(weight):
-            log.info(
-                "no quorum to eject yet",
-                **_named(member),
-                weight=weight,
-                shards=current.n_shards,
-                why=name_failures(failures),
-            )
-            return True
         try:
-            certificate = await asyncio.to_thread(build, current, message, signatures)
+            certificate = await gather_certificate(
+                *(current, message, own, fellows),
+                lambda one: (self._peers.watch_client(one).ejection(member.node_id, deadline_s), None),
+            )
             reason = messages.EjectionReason.SILENT
             await self._view.ledger.eject(member.node_id, reason, deadline_s, certificate)
-            log.info("ejected a silent member", **_named(member), signers=len(signatures))
+            log.info("ejected a silent member", **_named(member))
+        except TooFewSignatures as error:
+            log.info("no quorum to eject yet", **_named(member), why=str(error))
+            return True
         except CommitteeError as error:
             if not isinstance(error, LedgerRefused) or error.reason != ALREADY_EJECTED:
                 log.warning("ejection not posted; will try again", **_named(member), error=str(error))

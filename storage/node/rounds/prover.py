@@ -15,20 +15,19 @@ from typing import Any
 
 from committee import messages
 from committee.bls import SecretKey
-from committee.certificate import Certificate, MemberSignature, build
+from committee.certificate import Certificate, MemberSignature
 from committee.ledger import EpochState
 from committee.ledger.proofs import Round, RoundStep, round_step
 from committee.logs import ChangesOnly, Log
 from committee.membership import Committee, Member
 from committee.opening import COMMITMENT_BYTES, NOTHING_OPENED, PLACES_ON_CHAIN
-from storage.client.errors import name_failures
 from storage.node.chain import ChainView
 from storage.node.duties import Rota
 from storage.node.peers import Peers
 from storage.node.proving import Incomplete, OpeningPages, Proving, Term
 from storage.node.rounds.own_part import OwnPart
 from storage.node.rounds.sending import Sending
-from storage.node.signatures import gather_signatures, round_behind
+from storage.node.signatures import TooFewSignatures, gather_certificate, round_behind
 from storage.node.store import StoreError
 from storage.node.threads import finished_or_told
 from storage.proofs import Position, positions
@@ -258,11 +257,11 @@ class Prover:
         """Return a quorum's certificate of a message, this node's signature in it; None while too few members sign."""
         message = messages.encode(intent, current.epoch, body, self._view.parameters.domain)
         own = MemberSignature(self._view.node_id, await asyncio.to_thread(self._secret.sign, message))
-        signatures, failures = await gather_signatures(
-            *(current, message, current.quorum, own, round_behind(self._view.node_id, current)),
-            lambda member: (ask(member), None),
-        )
-        if not current.is_quorum(current.weight_of({one.node_id for one in signatures})):
-            log.info("too few members sign yet", about=intent.name.lower(), why=name_failures(failures))
+        try:
+            return await gather_certificate(
+                *(current, message, own, round_behind(self._view.node_id, current)),
+                lambda member: (ask(member), None),
+            )
+        except TooFewSignatures as error:
+            log.info("too few members sign yet", about=intent.name.lower(), why=str(error))
             return None
-        return await asyncio.to_thread(build, current, message, signatures)

@@ -17,17 +17,16 @@ from typing import Any
 
 from committee import messages
 from committee.bls import SecretKey
-from committee.certificate import MemberSignature, build
+from committee.certificate import Certificate, MemberSignature
 from committee.errors import CommitteeError, LedgerRefused
 from committee.logs import Log
 from committee.membership import Committee, Member
-from storage.client.errors import name_failures
 from storage.client.link import Transfer
 from storage.node.chain import ChainView
 from storage.node.duties import Rota
 from storage.node.peers import Peers
 from storage.node.repair import InconsistentBlob
-from storage.node.signatures import gather_signatures, round_behind
+from storage.node.signatures import TooFewSignatures, gather_certificate, round_behind
 from storage.redstuff import blob_id_text
 
 log = Log()
@@ -103,12 +102,14 @@ class Invalidation:
         body = messages.invalid_blob_body(blob_id)
         domain = self._view.parameters.domain
         message = messages.encode(messages.Intent.INVALID_BLOB, state.epoch, body, domain)
-        signatures = await self._signatures(state.current, blob, message)
-        if not state.current.has_one_correct(state.current.weight_of({one.node_id for one in signatures})):
-            return False
         try:
-            certificate = await asyncio.to_thread(build, state.current, message, signatures, "one_correct")
+            certificate = await self._certificate(state.current, blob, message)
             await self._view.ledger.invalidate_blob(blob_id, certificate)
+        except TooFewSignatures as error:
+            log.info(
+                "an inconsistent blob is not invalidated yet", blob=blob_id_text(blob_id), why=str(error)
+            )
+            return False
         except LedgerRefused as error:
             if error.reason != ALREADY_INVALID:
                 log.warning("invalidation refused; will try again", error=str(error))
@@ -119,10 +120,8 @@ class Invalidation:
         log.warning("an inconsistent blob is invalid on chain", blob=blob_id_text(blob_id))
         return True
 
-    async def _signatures(
-        self, current: Committee, blob: InconsistentBlob, message: bytes
-    ) -> list[MemberSignature]:
-        """Return signatures that hold, no more members being shown the proof than needed while all sign."""
+    async def _certificate(self, current: Committee, blob: InconsistentBlob, message: bytes) -> Certificate:
+        """Return the certificate of members of whom one is correct. Raises `TooFewSignatures`."""
         me, own = self._view.node_id, None
         if me in current.by_id:
             own = MemberSignature(me, await asyncio.to_thread(self._secret.sign, message))
@@ -132,9 +131,4 @@ class Invalidation:
             client = self._peers.client(member)
             return client.inconsistency_proof(blob.metadata.blob_id, blob.proof, transfer), transfer
 
-        signatures, failures = await gather_signatures(
-            current, message, current.one_correct, own, round_behind(me, current), show
-        )
-        if failures:
-            log.info("signatures against an inconsistent blob are missing", why=name_failures(failures))
-        return signatures
+        return await gather_certificate(current, message, own, round_behind(me, current), show, "one_correct")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from committee import messages
 from committee.bls import SecretKey
-from committee.certificate import MemberSignature
+from committee.certificate import MemberSignature, signers, verify
 from committee.membership import Committee, Member
-from storage.client.errors import NodeFailure, NodeUnreachable
+from storage.client.errors import NodeUnreachable
 from storage.client.overtaking import OVERTAKEN_AFTER_S
-from storage.node.signatures import gather_signatures, round_behind
+from storage.node.signatures import TooFewSignatures, gather_certificate, round_behind
 
 SECRETS = [SecretKey(0xACED + node_id) for node_id in range(7)]
 COMMITTEE = Committee(
@@ -61,13 +62,14 @@ class Members:
                 return MESSAGE, b"x"
         return MESSAGE, SECRETS[member.node_id].sign(MESSAGE)
 
-    async def gather(self, needed: int = 6) -> tuple[set[int], dict[int, NodeFailure]]:
-        """The ids of those whose signatures are found, node 0's own among them, and the failures."""
+    async def gather(self, committee: Committee = COMMITTEE) -> set[int]:
+        """The ids of the members in the certificate that one of them is correct: of 3 of the 7, node 0 among them."""
         own = MemberSignature(ME, SECRETS[ME].sign(MESSAGE))
-        signatures, failures = await gather_signatures(
-            COMMITTEE, MESSAGE, needed, own, round_behind(ME, COMMITTEE), self.ask
+        certificate = await gather_certificate(
+            committee, MESSAGE, own, round_behind(ME, committee), self.ask, "one_correct"
         )
-        return {one.node_id for one in signatures}, failures
+        verify(certificate, committee, bytes(32), "one_correct", messages.Intent.EJECT)
+        return {member.node_id for member in signers(certificate.bitmap, committee)}
 
 
 @pytest.fixture
@@ -85,12 +87,14 @@ async def looked(task: asyncio.Task[Any], until: Any) -> None:
 
 
 async def test_no_more_are_asked_than_needed(members: Members) -> None:
-    assert await members.gather(6) == ({0, 1, 2}, {})
+    assert await members.gather() == {0, 1, 2}
     assert members.asked == [1, 2]
 
 
 async def test_nobody_is_asked_when_the_own_signature_is_enough(members: Members) -> None:
-    assert await members.gather(2) == ({0}, {})
+    shards = [tuple(range(8)), *((shard,) for shard in range(8, 14))]
+    heavy = tuple(replace(one, shards=held) for one, held in zip(COMMITTEE.members, shards, strict=True))
+    assert await members.gather(replace(COMMITTEE, members=heavy)) == {0}
     assert members.asked == []
 
 
@@ -99,39 +103,37 @@ async def test_nobody_is_asked_when_the_own_signature_is_enough(members: Members
 )
 async def test_a_member_that_gives_no_good_signature_is_replaced(members: Members, does: str) -> None:
     members.does[1] = does
-    signed, failures = await members.gather(6)
-    assert signed == {0, 2, 3}
-    assert failures.keys() == {1}
+    assert await members.gather() == {0, 2, 3}
     assert members.asked == [1, 2, 3]
 
 
 async def test_a_member_that_keeps_others_waiting_is_overtaken_and_given_up(members: Members) -> None:
     members.hanging = {1: asyncio.Event()}
-    gathering = asyncio.create_task(members.gather(4))
-    await looked(gathering, lambda: members.asked == [1])
+    gathering = asyncio.create_task(members.gather())
+    await looked(gathering, lambda: members.asked == [1, 2])
     members.now_s += OVERTAKEN_AFTER_S
-    assert await gathering == ({0, 2}, {})
-    assert members.asked == [1, 2]
+    assert await gathering > {0, 2}
+    assert members.asked[:3] == [1, 2, 3]
     assert members.given_up == {1}
 
 
 async def test_one_that_was_overtaken_counts_when_it_signs_after_all(members: Members) -> None:
     members.hanging = {node_id: asyncio.Event() for node_id in range(1, 7)}
-    gathering = asyncio.create_task(members.gather(6))
+    gathering = asyncio.create_task(members.gather())
     await looked(gathering, lambda: members.asked == [1, 2])
     members.now_s += OVERTAKEN_AFTER_S
     await looked(gathering, lambda: members.asked == [1, 2, 3, 4])
     for one in (1, 2):
         members.hanging[one].set()
-    signed, _ = await gathering
-    assert signed == {0, 1, 2}
+    assert await gathering == {0, 1, 2}
     assert members.given_up == {3, 4}
 
 
 async def test_what_all_together_do_not_sign_ends_with_the_reasons(members: Members) -> None:
-    members.does = dict.fromkeys(range(1, 7), "is down")
-    reasons = {one: NodeFailure(f"node-{one}", "no answer (test)") for one in range(1, 7)}
-    assert await members.gather(6) == ({0}, reasons)
+    members.does = dict.fromkeys(range(2, 7), "is down") | {1: "signs another message"}
+    why = r"shards? signed, 5 are needed: no answer from node-2, .*node-6; node-1: signed another message"
+    with pytest.raises(TooFewSignatures, match=f"^members with 2 {why}$"):
+        await members.gather()
 
 
 def test_the_round_begins_behind_this_node() -> None:
