@@ -22,7 +22,7 @@ class FileResult:
     """Epoch → whether it was read back in that epoch."""
 
     def to_json(self) -> dict[str, Any]:
-        """As `haulout demo --json` prints it."""
+        """Return what `haulout demo --json` prints of it."""
         return {
             "file": self.path.name,
             "blob_id": blob_id_text(self.stored.blob_id),
@@ -44,7 +44,7 @@ class Change:
     """From the start on."""
 
     def to_json(self) -> dict[str, Any]:
-        """As `haulout demo --json` prints it."""
+        """Return what `haulout demo --json` prints of it."""
         report = asdict(self.report)
         del report["checks"]
         return {"period": self.period, **report, "seconds": round(self.seconds, 3)}
@@ -101,7 +101,7 @@ class DemoResult:
         return all(check.holds for check in self.checks)
 
     def to_json(self) -> dict[str, Any]:
-        """As `haulout demo --json` prints it."""
+        """Return what `haulout demo --json` prints of it."""
         return {
             "ok": self.ok,
             "blobs": [one.to_json() for one in self.files],

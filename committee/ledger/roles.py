@@ -147,7 +147,7 @@ class BlobLedger(Protocol):
         """
 
     async def objects_of_blobs(self, blobs: Sequence[tuple[bytes, int]]) -> list[BlobObjects]:
-        """As `blob_objects`, of several blobs, each given by root and length, in one block."""
+        """Return what `blob_objects` does of each of several blobs, given by root and length, in one block."""
 
     async def drain(self) -> None:
         """Wait until every earlier transaction of the account is mined or gone, but for those that a task awaits.
@@ -190,7 +190,7 @@ class BlobLedger(Protocol):
         *,
         known_up_to: int | None = None,
     ) -> tuple[list[BlobRecord], Transaction]:
-        """As `register_blob`, for several blobs, each given by root and length, in one transaction: all or none.
+        """Register several blobs, each given by root and length, in one transaction: all or none.
 
         The records are in the order of the blobs, as they are registered. Of several refusals the first one is raised,
         which does not tell the blob; `TooMuchGas` is one, of blobs that are too many for a transaction.

@@ -68,7 +68,7 @@ class NodeRequests:
     async def _object(
         self, path: str, within_s: float | None = None, limit: int = wire.MAX_JSON_BYTES
     ) -> dict[str, Any]:
-        """As `_json`, of an answer that is a JSON object."""
+        """Return the data of an answer, which is a JSON object (`_json`)."""
         data = await self._json(path, within_s, limit)
         with self._transport.must_be_true():
             if not isinstance(data, dict):

@@ -138,7 +138,7 @@ class Settling:
         things: Sequence[Thing],
         request: Callable[[Sequence[Thing]], Awaitable[Sequence[Answer | NodeRefused]]],
     ) -> list[Answer | NodeError]:
-        """As `patiently`, for a request about several things, with an answer or refusal for each.
+        """Make a request about several things, and return an answer or a refusal for each.
 
         It is repeated for those that the node refuses as it is not ready yet. Raises `NodeError` when the request fails
         as a whole.

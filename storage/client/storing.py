@@ -117,7 +117,7 @@ class Storing:
         self._progress = progress
 
     async def certify_one(self, registered: Registered, registered_block: int | None = None) -> Certified:
-        """As `certify`, of one object; raises what kept it from being certified."""
+        """Certify one object; raise what kept it from being certified."""
         (certified,) = await self.certify([registered], registered_block)
         if isinstance(certified, Exception):
             raise certified

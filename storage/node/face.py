@@ -37,7 +37,7 @@ class RoundsFace(Protocol):
     """What a node signs and shows in the rounds of storage proofs (`storage.node.rounds.Rounds`)."""
 
     def health(self) -> dict[str, Any]:
-        """What `/v1/health` says of the node's part in the current round, at once; in metrics."""
+        """Return what `/v1/health` and the metrics say of the node's part in the current round, at once."""
 
     async def sign_inventory(self) -> tuple[bytes, bytes]:
         """Return (message, signature) for the inventory of the current epoch. Raises `Refusal` until it is made."""
@@ -55,7 +55,7 @@ class RoundsFace(Protocol):
         """Return the opening of a position of the node's line. Blocks. Raises `Refusal` and `StoreError`."""
 
     def openings_size(self, draw: bytes, page: int) -> int:
-        """Return the bytes of that page; 0 while it is not made. Blocks."""
+        """Return the bytes of a page of openings; 0 while it is not made. Blocks."""
 
 
 @dataclass(frozen=True, slots=True)

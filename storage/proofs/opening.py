@@ -124,7 +124,7 @@ def require_attested(
 def require_attested_alone(
     grid: Parameters, inventory: Inventory, commitment: Commitment, opening: Opening, position: Position
 ) -> None:
-    """As `require_attested`, of a shard that no commitment has: the path ends with the shard's root."""
+    """Require that an opening leads to the attested root of its shard, and ends there: no commitment has the shard."""
     _, path = require_attested(grid, inventory, commitment, opening, position)
     if path:
         raise WrongPath(f"{len(path)} nodes above the root of a shard")
@@ -171,7 +171,7 @@ def judge_demanded(
     position: Position,
     is_invalid: Callable[[bytes], bool] = lambda blob_id: False,
 ) -> None:
-    """As `judge`, of what answers a demand. It need not lead to the commitment.
+    """Judge an opening that answers a demand, as `judge` does, but it need not lead to the commitment.
 
     A position is excused whose shard the member neither kept nor has attested by now. Of a shard that was attested too
     late for the commitment the opening leads to the root that was attested, and ends there.

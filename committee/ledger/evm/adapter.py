@@ -95,7 +95,7 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
         *,
         dry_run: bool = False,
     ) -> EvmLedger:
-        """As `open`, and check that the deployment is there.
+        """Return a ledger of the deployment, as `open` does, once it has checked that the contracts are there.
 
         Raises `LedgerError` when every endpoint serves another chain or the contracts are not there.
         """
@@ -109,7 +109,7 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
 
     @property
     def domain(self) -> bytes:
-        """As `Ledger.domain`."""
+        """The 32 bytes that bind signatures to this deployment; known without asking the chain."""
         return self.deployment.domain
 
     @property
@@ -124,11 +124,11 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
 
     @property
     def is_confirmed(self) -> bool:
-        """As `Ledger.is_confirmed`."""
+        """Whether irreversible acts may rest on what was told: another endpoint of the chain, if any, told the same."""
         return self._reader.witnesses.is_confirmed
 
     def reading_anew(self) -> AbstractContextManager[None]:
-        """As `Ledger.reading_anew`."""
+        """Return a context in which all state is read anew; if it ends well, nothing that was told before matters."""
         return self._reader.witnesses.reading_anew()
 
     async def close(self) -> None:
@@ -175,7 +175,10 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
         )
 
     async def head(self) -> BlockMark:
-        """As `Ledger.head`; where several endpoints are given, compared with a second one's (`settled`)."""
+        """Return the newest block that can no longer be reorganised for the adapter's setting.
+
+        Where several endpoints are given, it is compared with a second one's (`settled`).
+        """
         return await self._settled.head()
 
     async def newest(self) -> BlockMark:
@@ -187,7 +190,7 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
         return (await self._reader.block("latest")).timestamp_s
 
     async def chain_times_s(self) -> tuple[int, ...]:
-        """As `Ledger.chain_times_s`."""
+        """Return the timestamp of the newest block, as every endpoint tells it that answers in time; one at least."""
         if len(self._rpc.endpoints) > 1:
             told = await self._rpc.opinions("eth_getBlockByNumber", "latest", False, read=answers.block)
             if told:
@@ -195,7 +198,7 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
         return (await self.chain_time_s(),)
 
     async def block_time_s(self, number: int, *, is_followed: bool = False) -> int:
-        """As `Ledger.block_time_s`."""
+        """Return the timestamp of a block, by its number."""
         block = await self._reader.block(number)
         if is_followed:
             asked = "eth_getBlockByNumber", (hex(number), False), answers.block
@@ -252,11 +255,14 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
         return await self._reader.pages(self._reader.registry, "nodes", block, decode.registered_node)
 
     async def node(self, node_id: int) -> RegisteredNode:
-        """As `Ledger.node`."""
+        """Return one node, in the newest block."""
         return await self._node(node_id, (await self._reader.block("latest")).mark)
 
     async def node_of(self, account: str) -> RegisteredNode | None:
-        """As `Ledger.node_of`; both that and what the node is are compared with what other endpoints tell."""
+        """Return the node that an account operates, in the newest block; None when it operates none.
+
+        Both that and what the node is are compared with what other endpoints tell.
+        """
         block = (await self._reader.block("latest")).mark
         registry = self._reader.registry
         node_id = int(await self._reader.call(registry, "nodeOf", account, at=block, is_compared=True))
@@ -279,22 +285,25 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
         return registered
 
     async def absence(self, node_id: int) -> Absence:
-        """As `Ledger.absence`; searches the logs back from the newest block to where the node stood last."""
+        """Return why a node that does not stand for election does not: what ended its newest candidacy.
+
+        Searches the logs back from the newest block to where the node stood last.
+        """
         first_block = self.deployment.block
         return await self._rpc.agreeing(lambda: past.absence(self._rpc, self._reader, node_id, first_block))
 
     async def candidates(self) -> list[Candidate]:
-        """As `Ledger.candidates`."""
+        """Return the nodes that stand for the next selection, in candidate order."""
         return list(await self._reader.call(self._reader.registry, "candidates", read=decode.candidates))
 
     async def live_page(
         self, cursor: int, at: BlockMark, *, is_followed: bool = False
     ) -> tuple[list[BlobRecord], int]:
-        """As `Ledger.live_page`."""
+        """Return a page of the blob objects neither deleted nor expired at a block, and the next page's cursor."""
         return await self._reader.live_page(cursor, at, is_confirmed=is_followed)
 
     async def lost_objects(self, object_ids: Sequence[int], at: BlockMark) -> list[BlobRecord]:
-        """As `Ledger.lost_objects`."""
+        """Return the objects as they were at a block, of those that existed then and have been deleted since."""
         first_block = self.deployment.block
         return await self._rpc.agreeing(lambda: past.lost_objects(self._reader, object_ids, at, first_block))
 
@@ -318,11 +327,11 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
         return LedgerRefused(refused.action, refused.reason, refused.arguments, as_of)
 
     async def blob_objects(self, root: bytes, length: int) -> BlobObjects:
-        """As `Ledger.blob_objects`."""
+        """Return the blob's objects neither deleted nor expired in the newest block that the endpoint tells."""
         return (await self.objects_of_blobs([(root, length)]))[0]
 
     async def objects_of_blobs(self, blobs: Sequence[tuple[bytes, int]]) -> list[BlobObjects]:
-        """As `Ledger.objects_of_blobs`."""
+        """Return what `blob_objects` does of each of several blobs, given by root and length, in one block."""
         # An endpoint behind the account's own newest transaction would not know the object that it registered.
         has_block = self._sender.mined_block if self._sender else -1
         return await blob_search.objects_of(self._reader, blobs, has_block)
@@ -346,7 +355,7 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
     async def missing_shards(
         self, epoch: int, at: BlockMark | None = None, *, is_followed: bool = False
     ) -> frozenset[int]:
-        """As `Ledger.missing_shards`."""
+        """Return the shards neither kept nor attested at the end of an epoch, or up to now (or to the block `at`)."""
         told = await self._reader.call(
             self._reader.committee, "missingShards", epoch, at=at, is_confirmed=is_followed
         )
@@ -376,29 +385,29 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
         ]
 
     async def members_of(self, period: int) -> frozenset[int]:
-        """As `Ledger.members_of`."""
+        """Return the nodes with which a period began that has begun; the members of its other epochs are among them."""
         committee = self._reader.committee
         epoch = await self._reader.call(committee, "firstEpochOf", period)
         told = await self._reader.call(committee, "committeeOf", epoch)
         return frozenset(member["nodeId"] for member in told["members"])
 
     async def committee_of(self, epoch: int) -> Committee | None:
-        """As `Ledger.committee_of`."""
+        """Return the committee of an epoch that has begun, however long ago; None for another."""
         n_shards = (await self.parameters()).n_shards
         view = await self._reader.call(self._reader.committee, "committeeOf", epoch)
         return decode.committee(view, n_shards)
 
     async def owner_of(self, epoch: int, shard: int) -> int:
-        """As `Ledger.owner_of`."""
+        """Return the node that has a shard in an epoch that has begun or whose committee is selected."""
         return int(await self._reader.call(self._reader.committee, "ownerOf", epoch, shard))
 
     async def unpaid(self, period: int, node_ids: Sequence[int]) -> tuple[int, ...]:
-        """As `Ledger.unpaid`."""
+        """Return those of the nodes that are not paid for a period that is over, in the newest block."""
         told = await self._reader.call(self._reader.blobs, "unpaid", period, list(node_ids))
         return tuple(node_id for node_id in node_ids if node_id in told)
 
     async def owed(self, period: int, node_id: int) -> int:
-        """As `Ledger.owed`."""
+        """Return what a node earned in a period that is over and is still to be paid."""
         return int(await self._reader.call(self._reader.blobs, "owed", period, node_id))
 
     async def earnings(self, account: str) -> int:
@@ -406,7 +415,7 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
         return int(await self._reader.call(self._reader.staking, "earningsOf", account))
 
     async def held_since(self, shards: Sequence[int]) -> dict[int, Held]:
-        """As `Ledger.held_since`."""
+        """Return since when their owners have had shards of the current epoch, in the newest block."""
         block = (await self._reader.block("latest")).mark
         calls = [("heldSince", (shard,)) for shard in shards]
         told = await call_many(self._rpc, self._reader, self._reader.committee, calls, block)
@@ -416,7 +425,7 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
         }
 
     async def demands(self, node_id: int) -> tuple[Demand, ...]:
-        """As `Ledger.demands`."""
+        """Return the open demands of a member in the current epoch, in the newest block, by their deadlines."""
         return await self._demands.of(node_id, self._sender.mined_block if self._sender else -1)
 
     async def quote(self, length: int, periods: int) -> Quote:

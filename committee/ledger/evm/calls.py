@@ -42,7 +42,7 @@ class _Payment:
     """The most that they take together."""
     spare_gas: int
     payments: int
-    """Such payments that a permit is for."""
+    """How many payments of this cost a permit allows."""
 
 
 class Caller:
@@ -75,8 +75,8 @@ class Caller:
     ) -> Receipt:
         """Send calls of a contract, in one transaction, that take `cost` tokens for it together, or less.
 
-        If it must, with a permit for `payments` in the same transaction; several calls count as one payment. With
-        `spare_gas` nothing is sent unless the account can pay that much gas afterwards.
+        If the allowance does not cover `cost`, the transaction also has a permit, which is enough for `payments` times
+        that cost. With `spare_gas` nothing is sent unless the account can pay that much gas afterwards.
         """
         payment = _Payment(contract, calls, action, cost, spare_gas, payments)
         async with self._spending:

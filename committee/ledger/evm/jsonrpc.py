@@ -37,9 +37,9 @@ def single(
 def batch(
     method: str, parameters: Sequence[Sequence[Any]], read: Callable[[list[Any]], Result]
 ) -> tuple[bytes, ReadAnswer[Result]]:
-    """Return the body of a request for several results of one method, and a reader of its answer, as `single` does.
+    """Return the body of a batch of calls of one method, and a function that makes `read(results)` of its answer.
 
-    `read` is given the results in the order of their parameters.
+    The results are in the order of `parameters`.
     """
 
     def read_answer(endpoint: Endpoint, answer: Any) -> Result:

@@ -36,7 +36,7 @@ class OpenDemands:
         """Node id → what was found last."""
 
     async def of(self, node_id: int, has_block: int) -> tuple[Demand, ...]:
-        """As `Ledger.demands`, at the newest block, which must be `has_block` or later."""
+        """Return the open demands of a member, by deadline, in the newest block, which must be `has_block` or later."""
         return await self._rpc.agreeing(lambda: self._of(node_id, has_block))
 
     async def _of(self, node_id: int, has_block: int) -> tuple[Demand, ...]:

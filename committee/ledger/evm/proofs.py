@@ -32,13 +32,13 @@ class ProofsWriter(StakingWriter):
     """What members and other accounts read and send in a round of storage proofs."""
 
     async def proof_terms(self) -> ProofTerms:
-        """As `Ledger.proof_terms`."""
+        """Return what the deployment has fixed for all rounds."""
         read, proofs = self._reader.call, self._reader.proofs
         bond, windows = await both(read(proofs, "bond"), read(proofs, "windows"))
         return ProofTerms(bond, *windows)
 
     async def proof_round(self, epoch: int) -> Round | None:
-        """As `Ledger.proof_round`."""
+        """Return the round of an epoch, in the newest block; None when it has not begun."""
         told = await self._reader.call(self._reader.proofs, "roundOf", epoch)
         if not told["count"]:
             return None
@@ -60,7 +60,7 @@ class ProofsWriter(StakingWriter):
         )
 
     async def member_proof(self, epoch: int, node_id: int) -> MemberProof:
-        """As `Ledger.member_proof`."""
+        """Return a node's part in the round of an epoch, in the newest block."""
         told = await self._reader.call(self._reader.proofs, "proofOf", epoch, node_id)
         answered = frozenset(place for place in range(PLACES_ON_CHAIN) if told["answered"] >> place & 1)
         return MemberProof(
@@ -73,11 +73,14 @@ class ProofsWriter(StakingWriter):
         )
 
     async def misses(self, node_id: int) -> int:
-        """As `Ledger.misses`."""
+        """Return how many rounds a node has missed since it last proved; from the second one on it is punished."""
         return int(await self._reader.call(self._reader.proofs, "misses", node_id))
 
     async def fines(self, node_id: int, epochs: Collection[int]) -> dict[int, int]:
-        """As `Ledger.fines`; searches the logs back from the newest block for the epochs in which it was punished."""
+        """Return what a node was fined for storage proofs in these epochs, of those in which it was punished.
+
+        Searches the logs back from the newest block for the epochs in which it was punished.
+        """
         parts = await asyncio.gather(*(self.member_proof(epoch, node_id) for epoch in epochs))
         punished = {epoch for epoch, part in zip(epochs, parts, strict=True) if part.is_punished}
         return await self._reader.agreeing(lambda: self._fines(node_id, punished))
@@ -99,40 +102,43 @@ class ProofsWriter(StakingWriter):
     async def begin_round(
         self, root: bytes, count: int, weight: int, certificate: Certificate
     ) -> Transaction:
-        """As `Ledger.begin_round`."""
+        """Begin the current epoch's round with the inventory that a quorum certified, once."""
         return await self._transact("begin", root, count, weight, *_signed(certificate))
 
     async def commit(self, epoch: int, root: bytes) -> Transaction:
-        """As `Ledger.commit`."""
+        """Commit the node that the account operates to what it stores; until `commit_by_s` the last one counts."""
         return await self._transact("commit", epoch, root)
 
     async def draw(self) -> Transaction:
-        """As `Ledger.draw`."""
+        """Fix the block that draws the positions; behind it, draw them."""
         return await self._transact("draw")
 
     async def prove(self, node_id: int, certificate: Certificate) -> Transaction:
-        """As `Ledger.prove`."""
+        """Post that a quorum of its fellows saw a member open what was drawn."""
         return await self._transact("prove", node_id, *_signed(certificate))
 
     async def answer(self, node_id: int, openings: Mapping[int, Opening]) -> list[Transaction]:
-        """As `Ledger.answer`."""
+        """Open places, by their numbers, of a member on chain; in as many transactions as it takes."""
         return [
             await self._transact("answer", node_id, list(batch), [_argument(one) for one in batch.values()])
             for batch in batches(openings)
         ]
 
     async def means_to_answer(self, openings: Mapping[int, Opening]) -> Means:
-        """As `Ledger.means_to_answer`."""
+        """Return what `answer` would take for these openings, by their sizes alone, and what the account has for it."""
         sender, gas = self._sending(), answers_gas(openings)
         has_wei, price_wei = await both(sender.newest_balance_wei(sender.account), sender.price_wei())
         return Means(has_wei, gas * price_wei)
 
     async def judge(self, node_id: int) -> Transaction:
-        """As `Ledger.judge`."""
+        """Have a member that has not proven in time miss the round; its second miss in a row is punished."""
         return await self._judge("judge", node_id)
 
     async def demand(self, node_id: int, position: int) -> Transaction:
-        """As `Ledger.demand`; where nothing but the allowance is lacking, the bond is approved first."""
+        """Demand that a member opens a position on chain, which is given by its number; the account pays the bond.
+
+        Where nothing but the allowance is lacking, the bond is approved first.
+        """
         async with self._spending:
             try:
                 return await self._transact("demand", node_id, position)
@@ -141,15 +147,15 @@ class ProofsWriter(StakingWriter):
                 return await self._transact("demand", node_id, position)
 
     async def answer_demand(self, node_id: int, asker: str, opening: Opening) -> Transaction:
-        """As `Ledger.answer_demand`."""
+        """Answer an account's demand of a member until its deadline."""
         return await self._transact("answerDemand", node_id, asker, _argument(opening))
 
     async def judge_demand(self, node_id: int, asker: str) -> Transaction:
-        """As `Ledger.judge_demand`."""
+        """Have a member punished that has not answered an account's demand in time, while the epoch lasts."""
         return await self._judge("judgeDemand", node_id, asker)
 
     async def reclaim(self, epoch: int, node_id: int, asker: str) -> Transaction:
-        """As `Ledger.reclaim`."""
+        """Give an account the bond of its demand back when the demand's epoch is over."""
         return await self._transact("reclaim", epoch, node_id, asker)
 
     async def _judge(self, function: str, node_id: int, *arguments: Any) -> Transaction:

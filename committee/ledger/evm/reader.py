@@ -331,7 +331,7 @@ class Reader:
         return Stretch(marks, events, lacks_address_changes=lacks_plentiful)
 
     async def agreeing(self, work: Callable[[], Awaitable[Item]]) -> Item:
-        """As `Rpc.agreeing`."""
+        """Do `work`, which reads state, once more if the endpoints disagree (`Rpc.agreeing`)."""
         return await self._rpc.agreeing(work)
 
     async def newest_first(

@@ -67,7 +67,7 @@ class Rpc(AsyncJSONBaseProvider):
         self._served_last: Endpoint | None = None
 
     def __str__(self) -> str:
-        """Return where the chain is asked, for messages: scheme, host and port of each endpoint."""
+        """Return the scheme, host and port of each endpoint, to be named in messages."""
         return ", ".join(map(str, self.endpoints))
 
     @property

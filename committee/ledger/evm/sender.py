@@ -175,7 +175,7 @@ class Sender:
         return PlannedTransaction(action, self.account, to, data, gas, gas * fees.most_per_gas_wei(offer))
 
     def _request(self, to: str | None, data: bytes, value_wei: int) -> dict[str, Any]:
-        """As `eth_estimateGas` and `eth_call` take it."""
+        """Return a transaction in the form in which `eth_estimateGas` and `eth_call` take it."""
         request = {"from": self.account, "data": "0x" + data.hex()} | ({"to": to} if to else {})
         return request | ({"value": hex(value_wei)} if value_wei else {})
 

@@ -22,7 +22,7 @@ class SpaceWriter(Writer):
     """What owners of reservations ask and send."""
 
     async def reservations(self, owner: str) -> list[Reservation]:
-        """As `Ledger.reservations`."""
+        """Return an account's reservations that have not ended, by id, in the newest block."""
         block = (await self._reader.block("latest")).mark
         found: list[Reservation] = []
         cursor = 0
@@ -51,7 +51,7 @@ class SpaceWriter(Writer):
     async def reserve_space(
         self, size_bytes: int, periods: int, *, max_cost: int | None = None
     ) -> tuple[int, Transaction]:
-        """As `Ledger.reserve_space`."""
+        """Reserve space, in mebibytes begun, from the current period on: (resource id, transaction)."""
         most = max_cost if max_cost is not None else await self._space_cost(size_bytes, periods)
         receipt = await self._pay("reserve", size_bytes, periods, most, cost=most)
         resource_id = int(self._told(receipt, self._reader.blobs, "ReservationChanged", "resourceId"))
@@ -67,7 +67,7 @@ class SpaceWriter(Writer):
         known_up_to: int | None = None,
         max_cost: int | None = None,
     ) -> tuple[int, Transaction]:
-        """As `Ledger.register_blob_in`."""
+        """Register a blob in a reservation of the account's: (object id, transaction)."""
         most = max_cost if max_cost is not None else await self._cost("quote", length, 0)
         known = ANEW if known_up_to is None else known_up_to
         call = (resource_id, root, length, ENCODING_TYPE, deletable, known, most)
@@ -75,33 +75,33 @@ class SpaceWriter(Writer):
         return int(self._told(receipt, self._reader.blobs, "BlobRegistered", "objectId")), receipt.transaction
 
     async def transfer_reservation(self, resource_id: int, to: str) -> Transaction:
-        """As `Ledger.transfer_reservation`."""
+        """Give a reservation of the account's to another account."""
         return (await self._send(self._reader.blobs, "transferReservation", resource_id, to)).transaction
 
     async def split_reservation_by_size(self, resource_id: int, size_bytes: int) -> tuple[int, Transaction]:
-        """As `Ledger.split_reservation_by_size`."""
+        """Split a reservation, which keeps `size_bytes`, whole mebibytes: (id of the rest's, transaction)."""
         return await self._split("splitBySize", resource_id, size_bytes)
 
     async def split_reservation_by_period(self, resource_id: int, period: int) -> tuple[int, Transaction]:
-        """As `Ledger.split_reservation_by_period`."""
+        """Split a reservation, which keeps the periods before `period`: (id of the later ones', transaction)."""
         return await self._split("splitByPeriod", resource_id, period)
 
     async def merge_reservations(self, resource_id: int, other_id: int) -> Transaction:
-        """As `Ledger.merge_reservations`."""
+        """Join two reservations of the account's, of which the first stays."""
         return (await self._send(self._reader.blobs, "merge", resource_id, other_id)).transaction
 
     async def refund_reservation(self, resource_id: int) -> Transaction:
-        """As `Ledger.refund_reservation`."""
+        """Get back, when epochs stand still for good, what was paid for a reservation behind the current period."""
         return (await self._send(self._reader.blobs, "refund", resource_id)).transaction
 
     async def transfer_blob(self, object_id: int, to: str) -> Transaction:
-        """As `Ledger.transfer_blob`."""
+        """Give a blob object of the account's, while it lives, to another account."""
         return (await self._send(self._reader.blobs, "transferBlob", object_id, to)).transaction
 
     async def extend_blob(
         self, object_id: int, periods: int, *, known_end: int | None = None, max_cost: int | None = None
     ) -> Transaction:
-        """As `Ledger.extend_blob`."""
+        """Reserve and pay `periods` more periods, at most `max_cost`, for a certified blob, anybody's."""
         if known_end is None:
             known_end = await self._end_of(object_id)
         most = max_cost if max_cost is not None else await self._cost("extensionCost", object_id, periods)
@@ -109,7 +109,7 @@ class SpaceWriter(Writer):
         return (await self._pay("extend", *call, cost=most)).transaction
 
     async def extend_blob_with(self, object_id: int, resource_id: int) -> Transaction:
-        """As `Ledger.extend_blob_with`."""
+        """Extend a certified blob, anybody's, to the end of a reservation of the account's of the same size."""
         return (await self._send(self._reader.blobs, "extendWith", object_id, resource_id)).transaction
 
     async def _split(self, function: str, resource_id: int, where: int) -> tuple[int, Transaction]:

@@ -21,7 +21,7 @@ class StakingWriter(Writer):
     """What stakers send, and what moves pay to them."""
 
     async def stake(self, node_id: int, amount: int) -> Transaction:
-        """As `Ledger.stake`."""
+        """Stake on a node, from the first period on whose committee is not elected yet."""
         try:
             return await self._stake(node_id, amount)
         except LedgerRefused as refusal:
@@ -32,7 +32,7 @@ class StakingWriter(Writer):
             return await self._stake(node_id, amount)
 
     async def _stake(self, node_id: int, amount: int) -> Transaction:
-        """Stake, with a permit of the amount in the same transaction; where the token takes none, approve it first."""
+        """Stake, with a permit in the same transaction; approve the amount first if the token takes no permits."""
         staking = self._reader.staking
         try:
             call = staking.abi.encode_call("stake", node_id, amount)
@@ -43,7 +43,7 @@ class StakingWriter(Writer):
                 return await self._stake_call("stake", node_id, amount)
 
     async def staked_lately(self, node_id: int, amount: int) -> int | None:
-        """As `Ledger.staked_lately`."""
+        """Return the newest block in which the account staked just this amount on a node, not long ago; else None."""
         sender = self._sending()
         account = sender.account
         newest = (await self._reader.newest(sender.mined_block)).number
@@ -55,7 +55,7 @@ class StakingWriter(Writer):
         return None
 
     async def unstake(self, node_id: int, amount: int | None = None) -> Transaction:
-        """As `Ledger.unstake`."""
+        """Take stake off a node, all of it when None, from the first period on whose committee is not elected yet."""
         staking, account = self._reader.staking, self._sending().account
         period = await self._reader.call(self._reader.committee, "period")
         joinings = await self._reader.call(staking, "joiningsOf", node_id, account)
@@ -80,14 +80,14 @@ class StakingWriter(Writer):
     async def cancel_unstaking(
         self, node_id: int, unlock_period: int, amount: int | None = None
     ) -> Transaction:
-        """As `Ledger.cancel_unstaking`."""
+        """Cancel the unstaking of the stake that was to leave with `unlock_period`, all of it when None."""
         shares = await self._unbonding_shares(node_id, unlock_period, amount)
         return await self._stake_call("cancelUnstaking", node_id, unlock_period, shares)
 
     async def unstake_sooner(
         self, node_id: int, unlock_period: int, amount: int | None = None
     ) -> Transaction:
-        """As `Ledger.unstake_sooner`."""
+        """Let stake leave sooner that was to leave with `unlock_period`, all of it when None: as if unstaked now."""
         shares = await self._unbonding_shares(node_id, unlock_period, amount)
         return await self._stake_call("unstakeSooner", node_id, unlock_period, shares)
 
@@ -103,7 +103,7 @@ class StakingWriter(Writer):
         return int(amount * mine["shares"] // max(1, mine["amount"]))
 
     async def withdraw(self, node_id: int, unlock_period: int) -> Transaction:
-        """As `Ledger.withdraw`."""
+        """Withdraw the stake that left with `unlock_period`; have the node paid out first where that is lacking."""
         try:
             return await self._stake_call("withdraw", node_id, unlock_period)
         except LedgerRefused as refusal:
@@ -125,7 +125,7 @@ class StakingWriter(Writer):
     async def pay_out(
         self, node_ids: Sequence[int] | None = None, until: int | None = None
     ) -> list[Transaction]:
-        """As `Ledger.pay_out`."""
+        """Have nodes paid what they earned in periods that are over, before the period `until` if not None."""
         blobs, staking = self._reader.blobs, self._reader.staking
         if node_ids is None:
             node_ids = range(1, 1 + await self._reader.call(self._reader.registry, "nodeCount"))
@@ -146,7 +146,7 @@ class StakingWriter(Writer):
         return [(await self._send(blobs, "payOut", *call)).transaction for call in calls]
 
     async def withdraw_earnings(self) -> Transaction:
-        """As `Ledger.withdraw_earnings`."""
+        """Take the account's commissions."""
         return await self._stake_call("withdrawEarnings")
 
     async def _pay_out_first(self, node_id: int, until: int) -> None:

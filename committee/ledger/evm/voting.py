@@ -15,16 +15,16 @@ class VotingWriter(StakingWriter):
     """Votes on prices and capacity, and reads votes and their outcome; a part of `EvmLedger`."""
 
     async def terms(self) -> Terms:
-        """As `Ledger.terms`."""
+        """Return what space costs now, and how much of it there is."""
         return Terms(*await self._reader.call(self._reader.blobs, "terms"))
 
     async def vote_of(self, node_id: int, period: int) -> Terms | None:
-        """As `Ledger.vote_of`."""
+        """Return the vote of a node on the terms that counts in a period which is not over; None without one."""
         told = await self._reader.call(self._reader.ballot, "voteOf", node_id, period)
         return Terms(told["price"], told["writePrice"], told["capacity"]) if told["price"] else None
 
     async def decision(self) -> Terms | None:
-        """As `Ledger.decision`."""
+        """Return what the votes of the current period make of the terms."""
         reader = self._reader
         if await reader.call(reader.ballot, "decidedPeriod") >= await reader.call(reader.committee, "period"):
             return None
@@ -37,10 +37,10 @@ class VotingWriter(StakingWriter):
         return Terms(told["price"], told["writePrice"], told["capacity"])
 
     async def vote(self, terms: Terms) -> Transaction:
-        """As `Ledger.vote`."""
+        """Vote on the terms for the node that the account operates, from the next period on until it votes again."""
         call = (terms.price_per_mib_period, terms.write_price_per_mib, terms.capacity_bytes)
         return (await self._send(self._reader.ballot, "vote", *call)).transaction
 
     async def decide_terms(self) -> Transaction:
-        """As `Ledger.decide_terms`."""
+        """Have the votes of the current period counted and the terms changed, once a period; anyone may."""
         return (await self._send(self._reader.ballot, "decide")).transaction

@@ -37,27 +37,27 @@ class Writer(Caller):
     # tokens
 
     async def mint(self, account: str, amount: int) -> Transaction:
-        """As `Ledger.mint`."""
+        """Create stake tokens for an account; only the token's owner may."""
         return (await self._send(self._reader.token, "mint", account, amount)).transaction
 
     async def approve(self, amount: int) -> Transaction:
-        """As `Ledger.approve`."""
+        """Let the network take `amount` of the account's tokens for storage; else payments permit what they need."""
         return (
             await self._send(self._reader.token, "approve", self._reader.blobs.address, amount)
         ).transaction
 
     async def ether_wei(self, account: str) -> int:
-        """As `Ledger.ether_wei`."""
+        """Return what an account has to pay for transactions with, in wei."""
         return await self._sending().newest_balance_wei(account)
 
     async def fund(self, account: str, amount_wei: int) -> Transaction:
-        """As `Ledger.fund`."""
+        """Send an account what it pays for transactions with, in the chain's smallest unit (wei)."""
         if self._dry_run:
             raise DryRun([await self._sending().plan("transfer of ether", account, b"", amount_wei)])
         return (await self._sending().send("transfer of ether", account, b"", amount_wei)).transaction
 
     async def cancel_waiting(self) -> list[Transaction]:
-        """As `Ledger.cancel_waiting`."""
+        """Replace the account's transactions that were sent and are not mined by such that do nothing."""
         if self._dry_run:
             raise DryRun([await self._sending().plan("cancelling", self._sending().account, b"")])
         return await self._sending().cancel_waiting()
@@ -76,7 +76,7 @@ class Writer(Caller):
         receiver: str | None = None,
         tls_key: bytes = bytes(32),
     ) -> tuple[int, Transaction]:
-        """As `Ledger.register_node`."""
+        """Register a node of the sending account: (node id, transaction)."""
         account = self._sending().account
         registration = (
             name,
@@ -93,66 +93,66 @@ class Writer(Caller):
         return int(self._told(receipt, registry, "NodeRegistered", "nodeId")), receipt.transaction
 
     async def update_address(self, node_id: int, address: str, tls_key: bytes = bytes(32)) -> Transaction:
-        """As `Ledger.update_address`."""
+        """Change where a node is reached, at once."""
         return await self._registry_call("updateNetworkAddress", node_id, address, tls_key)
 
     async def change_public_key(
         self, node_id: int, public_key: bytes, proof_of_possession: bytes
     ) -> Transaction:
-        """As `Ledger.change_public_key`."""
+        """Give a node another BLS key, from the next period on whose committee is not elected yet."""
         key, proof = bls.g1_to_eip2537(public_key), bls.g2_to_eip2537(proof_of_possession)
         return await self._registry_call("changePublicKey", node_id, key, proof)
 
     async def change_commission(self, node_id: int, commission: int) -> Transaction:
-        """As `Ledger.change_commission`."""
+        """Change a node's commission, from the next period on whose committee is not elected yet."""
         return await self._registry_call("changeCommission", node_id, commission)
 
     async def change_operator(self, node_id: int, operator: str) -> Transaction:
-        """As `Ledger.change_operator`."""
+        """Let another account operate a node."""
         return await self._registry_call("changeOperator", node_id, operator)
 
     async def resign(self) -> tuple[int, Transaction]:
-        """As `Ledger.resign`."""
+        """Operate no node any more: (id of the one that the account operated, transaction); its owner still does."""
         registry = self._reader.registry
         receipt = await self._send(registry, "resignOperator")
         return int(self._told(receipt, registry, "OperatorChanged", "nodeId")), receipt.transaction
 
     async def offer_node(self, node_id: int, account: str | None) -> Transaction:
-        """As `Ledger.offer_node`."""
+        """Offer a node of the sending account to another account; None withdraws the offer."""
         return await self._registry_call("offerNode", node_id, account or decode.NO_ACCOUNT)
 
     async def accept_node(self, node_id: int) -> Transaction:
-        """As `Ledger.accept_node`."""
+        """Make the sending account the owner of a node that is offered to it; all else of the node stays as it is."""
         return await self._registry_call("acceptNode", node_id)
 
     async def change_receiver(self, node_id: int, receiver: str) -> Transaction:
-        """As `Ledger.change_receiver`."""
+        """Send a node's commission to another account."""
         return await self._registry_call("changeReceiver", node_id, receiver)
 
     async def leave(self, node_id: int | None = None) -> Transaction:
-        """As `Ledger.leave`."""
+        """Stand for no further selection; the node that the account operates when None."""
         return await self._registry_call("leaveCandidates", node_id or await self._operated())
 
     async def become_candidate(self, node_id: int | None = None) -> Transaction:
-        """As `Ledger.become_candidate`."""
+        """Stand again, after leaving or an ejection; the node that the account operates when None."""
         return await self._registry_call("becomeCandidate", node_id or await self._operated())
 
     # epochs
 
     async def select(self) -> Transaction:
-        """As `Ledger.select`."""
+        """Elect the next committee; anyone may."""
         return (await self._send(self._reader.committee, "select")).transaction
 
     async def replace(self) -> Transaction:
-        """As `Ledger.replace`."""
+        """Select the committee in office without its ejected members, for the rest of the period; anyone may."""
         return (await self._send(self._reader.committee, "replace")).transaction
 
     async def start(self) -> Transaction:
-        """As `Ledger.start`."""
+        """Start the selected epoch; anyone may."""
         return (await self._send(self._reader.committee, "start")).transaction
 
     async def attest(self, epoch: int, attestations: Sequence[Attestation]) -> Transaction:
-        """As `Ledger.attest`."""
+        """Attest shards gained in `epoch`."""
         receipt = await self._send(
             self._reader.committee,
             "attest",
@@ -164,13 +164,13 @@ class Writer(Caller):
         return receipt.transaction
 
     async def close_handover(self) -> Transaction:
-        """As `Ledger.close_handover`."""
+        """End a handover whose deadline has passed; anyone may."""
         return (await self._send(self._reader.committee, "close")).transaction
 
     async def eject(
         self, node_id: int, reason: int, deadline_s: int, certificate: Certificate
     ) -> Transaction:
-        """As `Ledger.eject`."""
+        """Post an ejection that a quorum of the current committee signed, before its deadline."""
         signature = bls.g2_to_eip2537(certificate.signature)
         receipt = await self._send(
             self._reader.committee, "eject", node_id, reason, deadline_s, certificate.bitmap, signature
@@ -185,13 +185,13 @@ class Writer(Caller):
         return self._sender.sent if self._sender else ()
 
     async def drain(self) -> None:
-        """As `Ledger.drain`."""
+        """Wait until every earlier transaction of the account is mined or gone, but for those that a task awaits."""
         if not self._dry_run:
             await self._sending().drain()
 
     @asynccontextmanager
     async def only_payer(self, root: bytes) -> AsyncIterator[None]:
-        """As `Ledger.only_payer`."""
+        """Keep the account's other processes on this machine from paying for a blob of this root, while inside."""
         account = self._sending().account
         name = f"{self._reader.chain_id}-{account.lower()}-{root.hex()}.lock"
         try:
@@ -213,7 +213,7 @@ class Writer(Caller):
         known_up_to: int | None = None,
         max_cost: int | None = None,
     ) -> tuple[int, Transaction]:
-        """As `Ledger.register_blob`."""
+        """Reserve space for `periods` periods and register a blob: (object id, transaction)."""
         blobs = self._reader.blobs
         most = max_cost if max_cost is not None else await self._cost("quote", length, periods)
         known = ANEW if known_up_to is None else known_up_to
@@ -229,7 +229,7 @@ class Writer(Caller):
         *,
         known_up_to: int | None = None,
     ) -> tuple[list[BlobRecord], Transaction]:
-        """As `Ledger.register_blobs`."""
+        """Register several blobs, each given by root and length, in one transaction: all or none."""
         blobs = self._reader.blobs
         known = ANEW if known_up_to is None else known_up_to
         costs = await self._quotes([length for _, length in new], periods)
@@ -253,7 +253,7 @@ class Writer(Caller):
         return records, receipt.transaction
 
     async def certify_blob(self, object_id: int, certificate: Certificate) -> Transaction:
-        """As `Ledger.certify_blob`."""
+        """Post the certificate of availability."""
         signature = bls.g2_to_eip2537(certificate.signature)
         receipt = await self._send(
             self._reader.blobs, "certify", object_id, certificate.epoch, certificate.bitmap, signature
@@ -261,7 +261,7 @@ class Writer(Caller):
         return receipt.transaction
 
     async def certify_blobs(self, certificates: Mapping[int, Certificate]) -> list[Transaction]:
-        """As `Ledger.certify_blobs`."""
+        """Post the certificates of several blob objects, in one transaction for all that have the same signers."""
         by_signers: dict[tuple[int, bytes], list[int]] = defaultdict(list)
         for object_id, certificate in certificates.items():
             by_signers[certificate.epoch, certificate.bitmap].append(object_id)
@@ -273,15 +273,15 @@ class Writer(Caller):
         return sent
 
     async def refund_blob(self, object_id: int) -> Transaction:
-        """As `Ledger.refund_blob`."""
+        """Get back, when epochs stand still for good, what was paid for a blob's periods behind the current one."""
         return (await self._send(self._reader.blobs, "refundBlob", object_id)).transaction
 
     async def delete_blob(self, object_id: int) -> Transaction:
-        """As `Ledger.delete_blob`."""
+        """Delete a deletable blob object of the account's; its space comes back as a reservation."""
         return (await self._send(self._reader.blobs, "remove", object_id)).transaction
 
     async def invalidate_blob(self, blob_id: bytes, certificate: Certificate) -> Transaction:
-        """As `Ledger.invalidate_blob`."""
+        """Post that a blob was encoded inconsistently, signed by members of whom one is correct; anyone may."""
         signature = bls.g2_to_eip2537(certificate.signature)
         number = decode.blob_number(blob_id)
         receipt = await self._send(
@@ -308,7 +308,7 @@ class Writer(Caller):
         return int(told[1] if view == "quote" else told)
 
     async def _quotes(self, lengths: Sequence[int], periods: int) -> dict[int, int]:
-        """Return what blobs of these lengths cost now; 0 for what the contract will refuse, as `_cost` does."""
+        """Return what blobs of these lengths cost now; 0 for what the contract will refuse."""
         distinct = sorted(set(lengths))
         try:
             calls = [("quote", (length, periods)) for length in distinct]

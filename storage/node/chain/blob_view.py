@@ -31,7 +31,7 @@ class BlobView(ABC):
 
     @abstractmethod
     def _damaged(self, error: StoreDamaged) -> None:
-        """Take note of `error`, by which the store was found damaged."""
+        """Note that the store is damaged, as `error` says: it is to be made anew."""
 
     def summary(self, blob_id: bytes) -> Summary:
         """What all objects that name a blob come to."""

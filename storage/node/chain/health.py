@@ -35,7 +35,7 @@ class ChainHealth:
         return self.finality.unsettled_s(time.monotonic())
 
     def blocks_behind(self, newest: BlockMark | None, block: BlockMark) -> int:
-        """As `ChainView.blocks_behind`, for the newest settled block that was told of and that of the view."""
+        """Return by how many blocks the view, at `block`, is behind the newest settled block that was told of."""
         if newest is None:
             return 0
         behind = max(newest.number - block.number, 0)
@@ -47,7 +47,7 @@ class ChainHealth:
         return behind
 
     def status(self, blocks_behind: int) -> str:
-        """As `ChainView.chain_status`."""
+        """Return whether the chain is followed, and how far behind, in words (`ChainView.chain_status`)."""
         if self._trouble is None:
             return "degraded: the chain settles nothing" if self.finality.has_stopped else "following"
         why = ": providers disagree" if isinstance(self._trouble, ProvidersDisagree) else ""

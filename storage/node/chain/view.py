@@ -114,7 +114,7 @@ class ChainView(BlobView):
         return self._health.status(self.blocks_behind)
 
     def committee(self, epoch: int) -> Committee | None:
-        """As `EpochState.committee`, of the state as followed so far."""
+        """Return the previous, current or selected committee by its epoch, as followed so far; else None."""
         return self.state.committee(epoch)
 
     def my_shards(self) -> tuple[int, ...]:

@@ -2,8 +2,9 @@
 
 A fellow whose openings are drawn asks for a signature. This node then fetches all of them from it, judges each by the
 rules (`storage.proofs`), and signs that the fellow proved. An audit is made once: it goes on when the fellow that waits
-for it hangs up, its signature is kept, and an audit that failed is not begun again at once. One that takes long gives
-way to others, and goes on later with the page at which it was.
+for it hangs up, its signature is kept, and an audit that failed is not begun again at once. Fellows are audited in the
+order in which they asked, `AUDITS_AT_ONCE` at a time. An audit that takes longer than `AUDIT_S` gives way to the next
+fellow: its own is answered 503, and when it asks again, the audit goes on with the page at which it was.
 """
 
 from __future__ import annotations

@@ -61,32 +61,32 @@ class Rounds:
             await self.auditing.close()
 
     async def warn(self, term: Term) -> object:
-        """As `Warnings.warn`, of the current round."""
+        """Warn of what may keep this node from proving in the current round (`Warnings.warn`)."""
         return await self.warnings.warn(term, self.prover.part)
 
     def health(self) -> dict[str, Any]:
-        """As `RoundsFace.health`."""
+        """Return what `/v1/health` and the metrics say of the node's part in the current round, at once."""
         return self.prover.part.health()
 
     async def sign_inventory(self) -> tuple[bytes, bytes]:
-        """As `RoundsFace.sign_inventory`."""
+        """Return (message, signature) for the inventory of the current epoch. Raises `Refusal` until it is made."""
         return await self.auditing.sign_inventory()
 
     async def sign_proof(self, node_id: int, draw: bytes) -> tuple[bytes, bytes]:
-        """As `RoundsFace.sign_proof`."""
+        """Return (message, signature) for a fellow that has shown what was drawn. Raises `Refusal`."""
         return await self.auditing.sign_proof(node_id, draw)
 
     def openings(self, draw: bytes, page: int) -> bytes | None:
-        """As `RoundsFace.openings`."""
+        """Return a page of what the node shows of a draw; None while it is not made. Blocks; raises `StoreError`."""
         term = Term.now(self._view)
         return None if term is None else self._pages.page(term, draw, page)
 
     def symbol_at(self, position: int) -> SymbolAt:
-        """As `RoundsFace.symbol_at`."""
+        """Return what is at a position of the node's line. Blocks. Raises `Refusal` and `StoreError`."""
         return self._symbol_at(position)[2]
 
     def opening_at(self, position: int) -> bytes:
-        """As `RoundsFace.opening_at`."""
+        """Return the opening of a position of the node's line. Blocks. Raises `Refusal` and `StoreError`."""
         term, place, _ = self._symbol_at(position)
         try:
             return opening_to_bcs(self._proving.demanded(term, place))
@@ -111,6 +111,6 @@ class Rounds:
         return term, place, SymbolAt(position, entry.blob_id, entry.symbol_size, pair_bytes)
 
     def openings_size(self, draw: bytes, page: int) -> int:
-        """As `RoundsFace.openings_size`."""
+        """Return the bytes of a page of openings; 0 while it is not made. Blocks."""
         term = Term.now(self._view)
         return 0 if term is None else self._pages.size_bytes(term, draw, page)
