@@ -163,13 +163,14 @@ async def update(
     receiver: Annotated[str | None, ReceiverOption] = None,
     allow_private: AllowPrivateOption = None,
 ) -> Result:
-    """Change one thing about a node; address and TLS key are changed together."""
+    """Change one thing about a node. Its TLS key is changed with its address; without another one it stays."""
     changes = [address is not None, bls_key is not None, commission is not None, operator, receiver]
     if sum(map(bool, changes)) != 1:
         raise LedgerError("name one change: --address (and --tls-key), --bls-key, --commission, …")
     if address is not None:
         require_reachable(ledger, address, allow_private)
-        return sent(await ledger.update_address(node, address, tls_key or bytes(32)), node_id=node)
+        key = (await _node(ledger, node)).tls_key if tls_key is None else tls_key
+        return sent(await ledger.update_address(node, address, key), node_id=node)
     if bls_key is not None:
         secret = read_key(bls_key, SecretKey.from_bytes)
         domain = (await ledger.parameters()).domain

@@ -268,7 +268,7 @@ class TermsLedger(Protocol):
         """Return what space costs now, and how much of it there is."""
 
     async def vote_of(self, node_id: int, period: int) -> Terms | None:
-        """Return the vote of a node on the terms that counts in a period which is not over; None when it has not voted.
+        """Return the vote of a node that counts in a period which is not over; None when it has not voted.
 
         A vote counts from the period after the one in which it is sent.
         """

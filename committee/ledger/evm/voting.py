@@ -19,7 +19,7 @@ class VotingWriter(StakingWriter):
         return Terms(*await self._reader.call(self._reader.blobs, "terms"))
 
     async def vote_of(self, node_id: int, period: int) -> Terms | None:
-        """Return the vote of a node on the terms that counts in a period which is not over; None without one."""
+        """Return the vote of a node that counts in a period which is not over; None when it has not voted."""
         told = await self._reader.call(self._reader.ballot, "voteOf", node_id, period)
         return Terms(told["price"], told["writePrice"], told["capacity"]) if told["price"] else None
 

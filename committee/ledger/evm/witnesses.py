@@ -55,7 +55,7 @@ class Witnesses:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether another endpoint told the same of all that was taken in, or none could for `PATIENCE_S`.
+        """Whether another endpoint told the same of all that was taken in, or no other one answered for `PATIENCE_S`.
 
         True with a single endpoint, as no other one can be asked.
         """

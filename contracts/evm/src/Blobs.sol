@@ -168,8 +168,8 @@ contract Blobs is BlobObjects, Multicall {
             || selector == this.certifyMany.selector;
     }
 
-    /// @dev Marks an object as certified, unless it is, before the certificate is verified; returns the body its signers
-    /// signed.
+    /// @dev Marks an object as certified, if it is not marked yet; its certificate is verified after that. Returns the body
+    /// that its signers signed.
     function _certify(uint256 objectId, uint32 epoch) private returns (bytes memory) {
         Blob storage blob_ = _existing(objectId);
         _checkLive(blob_.endPeriod);

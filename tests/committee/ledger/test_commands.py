@@ -274,9 +274,20 @@ async def test_a_node_is_registered_updated_and_leaves(launch: Launch, tmp_path:
     network = await launch()
     owner = await shell(network, tmp_path)
     secret, following = SecretKey.generate(), SecretKey.generate()
+    tls_key = ("--tls-key", "07" * 32)
     first = str(write_key(tmp_path / "first.key", secret.to_bytes()))
     second = str(write_key(tmp_path / "second.key", following.to_bytes()))
-    register = ("node", "register", "anna", "http://anna:1", "--bls-key", first, "--commission", "2.5")
+    register = (
+        "node",
+        "register",
+        "anna",
+        "http://anna:1",
+        "--bls-key",
+        first,
+        "--commission",
+        "2.5",
+        *tls_key,
+    )
     planned = await owner.run(*register, "--dry-run")
     assert planned["dry_run"] and planned["transactions"][0]["action"] == "Registry.registerNode"
     assert planned["most_fee_wei"] > 0
@@ -288,6 +299,7 @@ async def test_a_node_is_registered_updated_and_leaves(launch: Launch, tmp_path:
     await owner.run("node", "update", "1", "--commission", "5")
     shown = await owner.run("node", "status", "1")
     assert (shown["address"], shown["commission"], shown["pending_commission"]) == ("http://anna:2", 250, 500)
+    assert shown["tls_key"] == "0x" + "07" * 32
     assert shown["pending_public_key"] == "0x" + following.public_key.hex()
     await owner.run("node", "leave", "1")
     assert (await owner.run("node", "status"))["nodes"][0]["candidate"] is False
