@@ -37,9 +37,12 @@ class TreeFile:
             size_bytes = HEAD_BYTES + HASH_BYTES * sum(self._levels)
             if os.fstat(file.fileno()).st_size != size_bytes:
                 raise ValueError(f"{path} is no tree of {self.count} leaves: that has {size_bytes} bytes")
-        top = len(self._levels) - 1
-        if self.count > 1 and self.root() != inner_node(self._node(top - 1, 0), self._node(top - 1, 1)):
-            raise ValueError(f"{path} is damaged: its root is not over its two highest nodes")
+            top = len(self._levels) - 1
+            self._root = self._node(file, top, 0) if self.count else EMPTY
+            if self.count > 1:
+                below = self._node(file, top - 1, 0), self._node(file, top - 1, 1)
+                if self._root != inner_node(*below):
+                    raise ValueError(f"{path} is damaged: its root is not over its two highest nodes")
 
     @classmethod
     def make(cls, path: Path, nodes: Iterable[bytes]) -> TreeFile:
@@ -58,11 +61,12 @@ class TreeFile:
 
     def root(self) -> bytes:
         """Return the root; zeros over no leaves."""
-        return self._node(len(self._levels) - 1, 0) if self.count else EMPTY
+        return self._root
 
     def siblings(self, index: int) -> tuple[bytes, ...]:
         """Return the siblings from a leaf to the root, bottom-up."""
-        return tuple(self._node(level, index >> level ^ 1) for level in range(depth_of(self.count)))
+        with self._opened() as file:
+            return tuple(self._node(file, level, index >> level ^ 1) for level in range(depth_of(self.count)))
 
     def proof(self, index: int, node: bytes) -> MerkleProof:
         """Return the path from the node of a leaf to the root. Raises `ValueError` if it leads elsewhere.
@@ -75,10 +79,9 @@ class TreeFile:
             raise ValueError(f"{self.path} is damaged: leaf {index} is not under its root")
         return path
 
-    def _node(self, level: int, index: int) -> bytes:
-        with self._opened() as file:
-            file.seek(HEAD_BYTES + HASH_BYTES * (sum(self._levels[:level]) + index))
-            node = file.read(HASH_BYTES)
+    def _node(self, file: BinaryIO, level: int, index: int) -> bytes:
+        file.seek(HEAD_BYTES + HASH_BYTES * (sum(self._levels[:level]) + index))
+        node = file.read(HASH_BYTES)
         if len(node) != HASH_BYTES:
             raise ValueError(f"{self.path} has lost its end")
         return node
