@@ -11,6 +11,8 @@ from committee.opening import Opening
 from storage.client import progress, proof_wire, wire
 from storage.client.link import Transfer
 from storage.client.node_requests import SMALL_JSON_BYTES, NodeRequests
+from storage.proofs import EntryProof
+from storage.redstuff import blob_id_text
 
 SMALL_PAGE_BYTES = 2**16
 """A page is read by the event loop up to this size, in 2 ms at most: each of its slivers has 40 bytes at least."""
@@ -78,6 +80,13 @@ class MemberClient(NodeRequests):
     async def inventory(self) -> tuple[bytes, bytes]:
         """Return the node's (message, signature) for the inventory of the current epoch."""
         return await self._signed("/v1/inventory")
+
+    async def entry_of(self, blob_id: bytes) -> EntryProof:
+        """Return what the node shows of a blob's place in the inventory of the current epoch, not verified."""
+        path = f"/v1/inventory/{blob_id_text(blob_id)}"
+        body = await self._get(path, size_bytes=proof_wire.MAX_ENTRY_BYTES)
+        with self._transport.must_be_true():
+            return proof_wire.entry_proof_from_bcs(body)
 
     async def openings(self, draw: bytes, page: int) -> list[Opening]:
         """Return what the node shows of the places of a page (`proof_wire.places_of`), not verified."""

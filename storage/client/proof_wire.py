@@ -3,6 +3,7 @@
 page      the openings of PLACES_IN_PAGE places
 opening   index u32 LE ‖ offset u64 LE ‖ blob root 32 ‖ blob length u64 LE ‖ other root 32 ‖ ULEB128 length ‖ symbol,
           then the paths to the inventory, the sliver, the blob and the commitment: each ULEB128 count ‖ nodes of 32
+entry     index u32 LE ‖ the entry's leaf 42 ‖ the path to the inventory: ULEB128 count ‖ nodes of 32
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 
 from committee.opening import Opening
 from storage.client.bodies import Bytes
-from storage.proofs import PLACES_FOR_FELLOWS
+from storage.proofs import ENTRY_BYTES, PLACES_FOR_FELLOWS, Entry, EntryProof
 from storage.redstuff.bcs import Reader, uleb128
 from storage.redstuff.parameters import HASH_BYTES, MAX_SYMBOL_BYTES
 
@@ -22,6 +23,7 @@ MAX_PATH = 64
 MAX_FRAME_BYTES = 4 + 8 + 8 + 2 * HASH_BYTES + 3 + 4 * (1 + MAX_PATH * HASH_BYTES)
 """Of an opening, without its symbol."""
 MAX_OPENING_BYTES = MAX_FRAME_BYTES + MAX_SYMBOL_BYTES
+MAX_ENTRY_BYTES = 4 + ENTRY_BYTES + 1 + MAX_PATH * HASH_BYTES
 MAX_PAGE_BYTES = PLACES_IN_PAGE * MAX_OPENING_BYTES
 
 
@@ -64,6 +66,21 @@ def opening_to_bcs(opening: Opening) -> bytes:
     for path in (opening.inventory_path, opening.sliver_path, opening.blob_path, opening.commitment_path):
         parts += [uleb128(len(path)), *path]
     return b"".join(parts)
+
+
+def entry_proof_to_bcs(shown: EntryProof) -> bytes:
+    """Return the bytes of a blob's place in an inventory."""
+    path = shown.path
+    return b"".join([shown.index.to_bytes(4, "little"), shown.entry.leaf(), uleb128(len(path)), *path])
+
+
+def entry_proof_from_bcs(encoded: Bytes) -> EntryProof:
+    """Read a blob's place in an inventory. Raises `InvalidEncoding`."""
+    reader = Reader(encoded)
+    index, leaf = reader.unsigned(4), reader.take(ENTRY_BYTES)
+    shown = EntryProof(Entry.of_leaf(leaf), index, _path(reader))
+    reader.end()
+    return shown
 
 
 def _opening(reader: Reader) -> Opening:

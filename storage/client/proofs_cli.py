@@ -12,18 +12,18 @@ import typer
 from committee.cli import NodeArgument, node_app
 from committee.connections import open_session
 from committee.console import AllowPrivateOption, account_address, chain_command, sending_account
-from committee.errors import LedgerError, LedgerStateGone
+from committee.errors import LedgerError
 from committee.ledger import EpochState, Ledger
 from committee.ledger.proofs import MemberProof, Round, round_step
 from committee.membership import Committee, Member
 from committee.printing import Result, sent
 from storage.client.cli import blob_id_of
+from storage.client.inventories import entry_of
 from storage.client.member_client import MemberClient
 from storage.client.proof_answers import demanded_opening, drawn_openings
-from storage.proofs import Inventory, Position, entries_of, symbols_in_pair
+from storage.proofs import Inventory, Position, symbols_in_pair
 from storage.proofs.draw import number_of, position_at, position_count
-from storage.proofs.inventory import inventory_of
-from storage.redstuff import Parameters, blob_id_text
+from storage.redstuff import Parameters
 
 app = typer.Typer(no_args_is_help=True, help="Look at storage proofs, and demand single symbols; anyone may.")
 
@@ -194,6 +194,7 @@ async def demand(
         int | None, typer.Option(help="In place of these three, the position's number.", min=0)
     ] = None,
     at_random: Annotated[bool, typer.Option("--random", help="Any of the member's symbols.")] = False,
+    allow_private: AllowPrivateOption = None,
 ) -> Result:
     """Demand that a member shows a symbol on chain; the bond is the node's if it does, and yours again if not."""
     named = [one for one in (blob, shard, symbol) if one is not None]
@@ -205,7 +206,8 @@ async def demand(
     count = position_count(grid, len(member.shards), found.weight)
     if blob is not None and shard is not None and symbol is not None:
         first = _first_position(grid, member, shard, symbol)
-        offset = await _offset(ledger, state, found, grid, blob)
+        committee = await _committee(ledger, state, state.epoch)
+        offset = await _offset(ledger, committee, member, found, blob, allow_private)
         position = number_of(grid, found.weight, replace(first, offset=offset))
     elif position is None:
         position = secrets.randbelow(count)
@@ -344,34 +346,20 @@ def _first_position(grid: Parameters, member: Member, shard: int, symbol: int) -
     return Position(member.shards.index(shard), symbol, 0)
 
 
-async def _offset(ledger: Ledger, state: EpochState, found: Round, grid: Parameters, blob_id: bytes) -> int:
-    """Return a blob's offset in the inventory of the current epoch, which is read from the block that started it."""
-    started = state.started_block
-    if started is None:
-        raise LedgerError("no epoch has begun")
-    sizes: dict[bytes, int] = {}
-    cursor = 0
-    try:
-        while True:
-            page, cursor = await ledger.live_page(cursor, started)
-            live = (one for one in page if one.is_live(state.period))
-            sizes.update((one.blob_id, grid.symbol_size(one.length)) for one in live)
-            if cursor == 0:
-                break
-    except LedgerStateGone as error:
-        raise LedgerError(
-            f"the inventory is that of block {started.number}, whose state the chain's endpoint keeps no more: use one "
-            "that does (an archive node), or name the symbol by --position or --random"
-        ) from error
-    entries = list(entries_of(sorted(sizes.items())))
-    if inventory_of(entries) != Inventory(found.inventory_root, found.count, found.weight):
-        raise LedgerError(
-            f"the chain's endpoint tells other blobs of block {started.number} than those in the round's inventory: "
-            "use another endpoint, or name the symbol by --position or --random"
-        )
-    for entry in entries:
-        if entry.blob_id == blob_id:
-            return entry.offset
-    raise LedgerError(
-        f"blob {blob_id_text(blob_id)} is not in the inventory of epoch {state.epoch}: members need not prove it"
-    )
+async def _offset(
+    ledger: Ledger,
+    committee: Committee,
+    member: Member,
+    found: Round,
+    blob_id: bytes,
+    allow_private: bool | None,
+) -> int:
+    """Return a blob's offset in the round's inventory, which members tell: `member`, and then the largest first."""
+    is_private = ledger.is_development_chain if allow_private is None else allow_private
+    members = sorted(committee.members, key=lambda one: (one.node_id != member.node_id, -one.weight))
+    async with open_session(allow_private=is_private) as session:
+        clients = {
+            one.node_id: MemberClient(session, one.name, one.address, ANSWER_PATIENCE_S) for one in members
+        }
+        inventory = Inventory(found.inventory_root, found.count, found.weight)
+        return (await entry_of(clients, committee, inventory, blob_id)).offset

@@ -45,6 +45,9 @@ class RoundsFace(Protocol):
     async def sign_proof(self, node_id: int, draw: bytes) -> tuple[bytes, bytes]:
         """Return (message, signature) for a fellow that has shown what was drawn. Raises `Refusal`."""
 
+    def entry_of(self, blob_id: bytes) -> bytes:
+        """Return a blob's place in the current inventory. Blocks. Raises `Refusal` and `StoreError`."""
+
     def openings(self, draw: bytes, page: int) -> bytes | None:
         """Return a page of what the node shows of a draw; None while it is not made. Blocks; raises `StoreError`."""
 

@@ -10,14 +10,15 @@ from storage.proofs.draw import (
     sliver_of_symbol,
     symbols_in_pair,
 )
-from storage.proofs.inventory import ENTRY_BYTES, Entry, Inventory, entries_of
-from storage.proofs.opening import Commitment, WrongOpening, judge, judge_demanded
+from storage.proofs.inventory import ENTRY_BYTES, Entry, EntryProof, Inventory, entries_of
+from storage.proofs.opening import Commitment, WrongOpening, judge, judge_demanded, require_entry
 
 __all__ = [
     "ENTRY_BYTES",
     "PLACES_FOR_FELLOWS",
     "Commitment",
     "Entry",
+    "EntryProof",
     "Inventory",
     "Position",
     "WrongOpening",
@@ -28,6 +29,7 @@ __all__ = [
     "position_at",
     "position_count",
     "positions",
+    "require_entry",
     "salt_of",
     "sliver_of_symbol",
     "symbols_in_pair",

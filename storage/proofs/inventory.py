@@ -48,6 +48,17 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class EntryProof:
+    """An entry, and what shows that an inventory has it (`storage.proofs.opening.require_entry`)."""
+
+    entry: Entry
+    index: int
+    """Number of the blob in the inventory."""
+    path: tuple[bytes, ...]
+    """From the entry's leaf to the inventory's root."""
+
+
+@dataclass(frozen=True, slots=True)
 class Inventory:
     """What a quorum signs of an epoch's inventory, and the chain keeps."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from committee.opening import COMMITMENT_BYTES, Opening
 from storage.proofs.commitment import symbol_node
 from storage.proofs.draw import Position, sliver_of_symbol, symbols_in_pair
-from storage.proofs.inventory import Entry, Inventory
+from storage.proofs.inventory import Entry, EntryProof, Inventory
 from storage.redstuff import Axis, BlobMetadata, InvalidProof, MerkleProof, Parameters, RedStuffError
 from storage.redstuff.merkle import depth_of, leaf_hash
 
@@ -74,6 +74,12 @@ def blob_id_of(opening: Opening) -> bytes:
     return BlobMetadata.id_of(opening.blob_length, opening.blob_root) if opening.symbol else opening.blob_root
 
 
+def require_entry(inventory: Inventory, shown: EntryProof) -> None:
+    """Raises `WrongPath` or `NotInInventory` unless the inventory has the entry at its number."""
+    if _root(shown.path, leaf_hash(shown.entry.leaf()), shown.index, inventory.count) != inventory.root:
+        raise NotInInventory(f"the path of blob {shown.index} leads to another inventory")
+
+
 def require_in_inventory(
     grid: Parameters, inventory: Inventory, opening: Opening, position: Position
 ) -> None:
@@ -84,9 +90,7 @@ def require_in_inventory(
     if opening.blob_length > grid.max_blob_bytes:
         raise NotInInventory(f"a blob of {opening.blob_length} bytes fits no inventory")
     entry = Entry(blob_id_of(opening), grid.symbol_size(opening.blob_length), opening.offset)
-    root = _root(opening.inventory_path, leaf_hash(entry.leaf()), opening.index, inventory.count)
-    if root != inventory.root:
-        raise NotInInventory(f"the path of blob {opening.index} leads to another inventory")
+    require_entry(inventory, EntryProof(entry, opening.index, opening.inventory_path))
     if not entry.covers(position.offset):
         raise NotDrawn(f"{position.offset} names another blob than that at {opening.offset}")
 

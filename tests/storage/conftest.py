@@ -79,6 +79,9 @@ class NoRounds:
     def opening_at(self, position: int) -> bytes:
         raise Refusal(503, Reason.UNAVAILABLE, "no inventory")
 
+    def entry_of(self, blob_id: bytes) -> bytes:
+        raise Refusal(503, Reason.UNAVAILABLE, "no inventory")
+
     def openings_size(self, draw: bytes, page: int) -> int:
         return 0
 

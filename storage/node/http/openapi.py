@@ -45,6 +45,7 @@ _PATHS: dict[str, dict[str, str]] = {
     },
     "/v1/members/{node_id}/ejection/{deadline}": {"get": "Signed ejection of a silent member"},
     "/v1/inventory": {"get": "Signed inventory of the current epoch"},
+    "/v1/inventory/{blob_id}": {"get": "The blob's place in that inventory, and the path to its root"},
     "/v1/openings/at/{position}": {"get": "The opening of one position of this node's line, for a demand"},
     "/v1/openings/{draw}/{page}": {"get": "What this node shows of a draw to its fellows"},
     "/v1/members/{node_id}/proof/{draw}": {"get": "Signed proof of a fellow whose openings are right"},

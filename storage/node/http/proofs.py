@@ -15,7 +15,7 @@ from storage.node.http.admission import Admission
 from storage.node.http.blobs import bcs_answer, json_answer
 from storage.node.http.parsing import hexadecimal, number
 from storage.node.http.turns import REQUESTER
-from storage.redstuff import InvalidEncoding
+from storage.redstuff import InvalidEncoding, parse_blob_id
 
 AUDITS_IN_LINE = 256
 """Requests that wait for audits at once."""
@@ -33,6 +33,7 @@ class ProofHandlers:
         """Return the routes of this interface: method, path and handler."""
         return [
             web.get("/v1/inventory", self.inventory),
+            web.get("/v1/inventory/{blob_id}", self.entry),
             web.get("/v1/openings/at/{position}", self.opening_at),
             web.get("/v1/openings/{draw}/{page}", self.openings),
             web.get("/v1/members/{node_id}/proof/{draw}", self.proof),
@@ -42,6 +43,11 @@ class ProofHandlers:
         """Sign the inventory of the current epoch."""
         async with self._admission.turn(request):
             return json_answer(wire.signed(*await self._rounds.sign_inventory()))
+
+    async def entry(self, request: web.Request) -> web.Response:
+        """A blob's place in that inventory."""
+        blob_id = parse_blob_id(request.match_info["blob_id"])
+        return bcs_answer(await self._admission.looked_up(request, self._rounds.entry_of, blob_id))
 
     async def openings(self, request: web.Request) -> web.Response:
         """A page of what this node shows of a draw."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from committee.files import open_regular
 from storage.node.proving.tree_file import TreeFile
-from storage.proofs import ENTRY_BYTES, Entry, Inventory, entries_of
+from storage.proofs import ENTRY_BYTES, Entry, EntryProof, Inventory, entries_of
 from storage.redstuff.merkle import leaf_hash
 
 
@@ -61,11 +61,30 @@ class InventoryFile:
 
     def find(self, offset: int) -> tuple[int, Entry]:
         """Return the number of the blob that an offset below the weight names, and its entry."""
+        return self._last(lambda entry: entry.offset <= offset)
+
+    def proof_of(self, blob_id: bytes) -> EntryProof | None:
+        """Return the entry of a blob and its path; None of a blob that the inventory has not.
+
+        Raises `ValueError` if the path leads elsewhere, as `TreeFile.proof`.
+        """
+        if not self.tree.count:
+            return None
+        index, entry = self._last(lambda entry: entry.blob_id <= blob_id)
+        if entry.blob_id != blob_id:
+            return None
+        return EntryProof(entry, index, self.tree.proof(index, leaf_hash(entry.leaf())).siblings)
+
+    def _last(self, is_not_behind: Callable[[Entry], bool]) -> tuple[int, Entry]:
+        """Return the number of the last entry of which that holds, and the entry; the first one if it holds of none.
+
+        It must hold of all entries before one of which it holds.
+        """
         first, beyond = 0, self.tree.count
         with self._opened() as file:
             while beyond - first > 1:
                 middle = (first + beyond) // 2
-                if self._entry(file, middle).offset <= offset:
+                if is_not_behind(self._entry(file, middle)):
                     first = middle
                 else:
                     beyond = middle

@@ -35,6 +35,7 @@ from storage.node.store import SliverStore
 from storage.node.store.records import Symbols
 from storage.proofs import (
     Entry,
+    EntryProof,
     Inventory,
     Position,
     pair_nodes,
@@ -144,6 +145,14 @@ class Proving:
         with told(f"cannot read the inventory in {self._folder}"):
             found = existing(lambda: InventoryFile(self._of(term)))
             return None if found is None or offset >= found.inventory().weight else found.find(offset)[1]
+
+    def entry_of(self, term: Term, blob_id: bytes) -> EntryProof | None:
+        """Return a blob's place in the epoch's inventory, which has been made; None of a blob that is not in it.
+
+        Raises `Incomplete` as `opening`.
+        """
+        with _incomplete():
+            return InventoryFile(self._of(term)).proof_of(blob_id)
 
     def demanded(self, term: Term, position: Position) -> Opening:
         """Return what answers a demand: with the path to the shard's root if its tree is made, and no further.

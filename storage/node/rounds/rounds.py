@@ -7,7 +7,7 @@ from typing import Any
 
 from committee.bls import SecretKey
 from storage.client.failures import Reason
-from storage.client.proof_wire import opening_to_bcs
+from storage.client.proof_wire import entry_proof_to_bcs, opening_to_bcs
 from storage.node.chain import ChainView
 from storage.node.duties import Rota
 from storage.node.face import Refusal, SymbolAt
@@ -18,9 +18,9 @@ from storage.node.rounds.demands import Demands
 from storage.node.rounds.looking import look_for_ever
 from storage.node.rounds.prover import Prover
 from storage.node.rounds.warning import Warnings
-from storage.proofs import Position, position_at, symbols_in_pair
+from storage.proofs import Inventory, Position, position_at, symbols_in_pair
 from storage.proofs.draw import position_count
-from storage.redstuff import RedStuff
+from storage.redstuff import RedStuff, blob_id_text
 
 
 class Rounds:
@@ -76,6 +76,18 @@ class Rounds:
         """Return (message, signature) for a fellow that has shown what was drawn. Raises `Refusal`."""
         return await self.auditing.sign_proof(node_id, draw)
 
+    def entry_of(self, blob_id: bytes) -> bytes:
+        """As `RoundsFace.entry_of`."""
+        term = self._made()[0]
+        try:
+            found = self._proving.entry_of(term, blob_id)
+        except Incomplete as error:
+            raise Refusal(503, Reason.UNAVAILABLE, "the inventory is being made anew") from error
+        if found is None:
+            told = f"blob {blob_id_text(blob_id)} is not in the inventory of epoch {term.epoch}"
+            raise Refusal(404, Reason.METADATA_NOT_FOUND, told)
+        return entry_proof_to_bcs(found)
+
     def openings(self, draw: bytes, page: int) -> bytes | None:
         """Return a page of what the node shows of a draw; None while it is not made. Blocks; raises `StoreError`."""
         term = Term.now(self._view)
@@ -93,13 +105,18 @@ class Rounds:
         except Incomplete as error:
             raise Refusal(404, Reason.SLIVER_NOT_FOUND, f"this node cannot open it: {error}") from error
 
-    def _symbol_at(self, position: int) -> tuple[Term, Position, SymbolAt]:
+    def _made(self) -> tuple[Term, Inventory]:
+        """Return the current term and its inventory. Raises `Refusal` until that is made."""
         term = Term.now(self._view)
         if term is None:
             raise Refusal(404, Reason.INVALID_REQUEST, "this node is no member of the current committee")
         inventory = self._proving.made_inventory(term)
         if inventory is None:
             raise Refusal(503, Reason.UNAVAILABLE, f"the inventory of epoch {term.epoch} is being made")
+        return term, inventory
+
+    def _symbol_at(self, position: int) -> tuple[Term, Position, SymbolAt]:
+        term, inventory = self._made()
         line = position_count(self._code, len(term.shards), inventory.weight)
         if position >= line:
             raise Refusal(400, Reason.INDEX_OUT_OF_RANGE, f"position: {position}, not below {line}")

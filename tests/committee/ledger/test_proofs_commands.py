@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from committee.errors import LedgerError, LedgerRefused, LedgerStateGone
+from committee.errors import LedgerError, LedgerRefused
 from committee.ledger import EpochState
-from committee.ledger.evm import EvmLedger
 from committee.ledger.proofs import Round, RoundStep, round_step
 from committee.messages import Intent
 from committee.opening import Opening
+from storage.client.errors import NodeRefused
+from storage.client.failures import Reason
+from storage.client.inventories import NotLocated
 from storage.client.member_client import MemberClient
 from storage.client.proof_answers import CannotAnswer
-from storage.proofs import entries_of
+from storage.proofs import EntryProof, entries_of
 from storage.proofs.inventory import inventory_of
-from storage.redstuff import Parameters, blob_id_text, parse_blob_id
+from storage.redstuff import MerkleProof, Parameters, blob_id_text, parse_blob_id
+from storage.redstuff.merkle import leaf_hash
 from tests.committee.ledger import proving as proving_round
 from tests.committee.ledger.conftest import Network
 from tests.committee.ledger.test_commands import TOKEN, Shell, shell
@@ -113,20 +116,22 @@ async def test_a_demand_names_a_symbol_that_the_member_should_have(
         await asker.run(*demand, *named[:2], "--shard", "999", *named[4:])
     with pytest.raises(LedgerError, match="they are 0 to 10"):
         await asker.run(*demand, *named[:4], "--symbol", "11")
-    with pytest.raises(LedgerError, match="not in the inventory"):
-        await asker.run(*demand, "--blob", blob_id_text(bytes(32)), *named[2:])
     with pytest.raises(LedgerError, match=f"they are 0 to {3 * 11 * scene.weight - 1}"):
         await asker.run(*demand, "--position", str(3 * 11 * scene.weight))
     with pytest.raises(LedgerError, match="no member"):
         await asker.run("proofs", "demand", "99", "--random")
-    with monkeypatch.context() as patch:
-        patch.setattr(EvmLedger, "live_page", gone)
-        with pytest.raises(LedgerError, match="archive node"):
-            await asker.run(*demand, *named)
-        patch.setattr(EvmLedger, "live_page", nothing)
-        with pytest.raises(LedgerError, match="other blobs"):
-            await asker.run(*demand, *named)
 
+    async def shown(client: MemberClient, blob_id: bytes) -> EntryProof:
+        nodes = [leaf_hash(one.leaf()) for one in scene.entries]
+        return EntryProof(entry, 1, MerkleProof.of(nodes, 1).siblings)
+
+    async def denied(client: MemberClient, blob_id: bytes) -> EntryProof:
+        raise NodeRefused(client.name, client.address, 404, Reason.METADATA_NOT_FOUND, "it is not there")
+
+    monkeypatch.setattr(MemberClient, "entry_of", denied)
+    with pytest.raises(NotLocated, match="not in the inventory of epoch 2"):
+        await asker.run(*demand, *named)
+    monkeypatch.setattr(MemberClient, "entry_of", shown)
     made = await asker.run(*demand, *named)
     place = (2 * 11 + 9) * scene.weight + entry.offset
     assert (made["position"], made["shard"], made["symbol"]) == (place, shards[2], 9)
@@ -244,14 +249,6 @@ async def test_an_account_answers_a_demand_of_a_node(
     monkeypatch.setattr(MemberClient, "opening_at", shown)
     assert (await asker.run(*asked_for))["position"] == 4321
     assert (await asker.run("proofs", "demands", node))["demands"] == []
-
-
-async def gone(*_: object, **__: object) -> None:
-    raise LedgerStateGone("pruned")
-
-
-async def nothing(*_: object, **__: object) -> tuple[list[Any], int]:
-    return [], 0
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,18 @@ from hypothesis import strategies as st
 
 from committee.opening import Opening
 from storage.client.proof_wire import (
+    MAX_ENTRY_BYTES,
     MAX_OPENING_BYTES,
     MAX_PATH,
     PAGES,
     PLACES_IN_PAGE,
+    entry_proof_from_bcs,
+    entry_proof_to_bcs,
     page_from_bcs,
     page_to_bcs,
     places_of,
 )
-from storage.proofs import PLACES_FOR_FELLOWS
+from storage.proofs import PLACES_FOR_FELLOWS, Entry, EntryProof
 from storage.redstuff import InvalidEncoding
 from storage.redstuff.parameters import MAX_SYMBOL_BYTES
 
@@ -63,6 +66,23 @@ def test_the_largest_opening_has_the_size_that_is_told() -> None:
 def test_an_opening_beyond_the_limits_is_not_read(beyond: Opening) -> None:
     with pytest.raises(InvalidEncoding):
         page_from_bcs(page_to_bcs([beyond] * PLACES_IN_PAGE))
+
+
+@given(
+    st.builds(
+        EntryProof,
+        st.builds(Entry, hashes, st.integers(0, 2**16 - 1), st.integers(0, 2**64 - 1)),
+        st.integers(0, 2**32 - 1),
+        paths,
+    )
+)
+def test_an_entry_is_read_as_it_was_written(shown: EntryProof) -> None:
+    encoded = entry_proof_to_bcs(shown)
+    assert len(encoded) <= MAX_ENTRY_BYTES
+    assert entry_proof_from_bcs(encoded) == shown
+    for damaged in (encoded[:-1], encoded + b"\0", b""):
+        with pytest.raises(InvalidEncoding):
+            entry_proof_from_bcs(damaged)
 
 
 def test_every_place_is_on_one_page() -> None:

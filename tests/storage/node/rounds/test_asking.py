@@ -9,8 +9,10 @@ import pytest
 
 from committee import bls
 from storage.client.errors import NodeRefused
+from storage.client.inventories import NotLocated, entry_of
 from storage.client.node_client import NodeClient
-from tests.storage.node.handovers import bend
+from storage.proofs import Inventory, require_entry
+from tests.storage.node.handovers import BLOBS, bend
 
 if TYPE_CHECKING:
     from tests.storage.node.rounds.conftest import Rounds
@@ -19,13 +21,24 @@ DRAW = b"\xd4" * 32
 ALL = (1, 2, 3, 4)
 
 
-async def test_all_members_sign_one_inventory(rounds: Rounds) -> None:
+async def test_all_members_sign_one_inventory_and_show_where_its_blobs_are(rounds: Rounds) -> None:
     clients = [rounds.network.client(one) for one in ALL]
     await rounds.committed(*ALL)
     signed = [await client.inventory() for client in clients]
     assert len({message for message, _ in signed}) == 1
     for one, (message, signature) in zip(ALL, signed, strict=True):
         assert bls.verify(rounds.network.secret(one).public_key, message, signature)
+    current, round_ = rounds.chain.state.current, rounds.round
+    assert current is not None
+    assert round_ is not None
+    inventory = Inventory(round_.inventory_root, round_.count, round_.weight)
+    for client in clients:
+        for blob in BLOBS:
+            shown = await client.entry_of(blob.blob_id)
+            require_entry(inventory, shown)
+            assert shown.entry.blob_id == blob.blob_id
+    with pytest.raises(NotLocated, match="is not in the inventory"):
+        await entry_of(dict(zip(ALL, clients, strict=True)), current, inventory, bytes(32))
 
 
 async def test_nothing_is_signed_or_shown_of_a_draw_unknown_to_the_chain(rounds: Rounds) -> None:
