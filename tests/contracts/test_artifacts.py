@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from eth_utils.crypto import keccak
+
+from tests.contracts.node import node
 
 EVM = Path(__file__).parents[2] / "contracts" / "evm"
 ARTIFACTS = EVM / "artifacts"
@@ -17,13 +17,6 @@ CONTRACTS = {"HauloutToken", "Timelock", "Staking", "Registry", "Committee", "Bl
 LARGEST_CODE_BYTES = 24_576
 """EIP-170."""
 BUILD_LIMIT_S = 300.0
-
-
-def node() -> str:
-    """The node on PATH, or the one that was installed with the virtual environment."""
-    found = shutil.which("node") or shutil.which("node", path=str(Path(sys.executable).parent))
-    assert found, "no node to compile the contracts with; `make setup` installs one"
-    return found
 
 
 @pytest.fixture(scope="module")
