@@ -14,6 +14,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 EVM := contracts/evm
+SUI := contracts/sui
 PEERS := benchmarks/peers
 WALRUS := tests/walrus
 MOTO := tests/moto
@@ -27,7 +28,7 @@ CHECKS := check-contracts check-style check-types check-artifacts check-slither
 
 .PHONY: setup demo test $(CHECKS) bench-redstuff bench-gas bench-handover bench-links bench-store bench-scale bench-proofs simulate lock clean
 
-setup: .venv/.ready $(EVM)/node_modules/.ready
+setup: .venv/.ready $(EVM)/node_modules/.ready $(SUI)/node_modules/.ready
 
 .venv/.ready: requirements.txt requirements-node.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Haulout needs Python 3.11 or newer; this is {v[0]}.{v[1]}. Name another one: make PYTHON=python3.12 …")'
@@ -41,6 +42,11 @@ setup: .venv/.ready $(EVM)/node_modules/.ready
 $(EVM)/node_modules/.ready: .venv/.ready $(EVM)/package.json $(EVM)/package-lock.json
 	@echo "setting up $(EVM)/node_modules (once)"
 	@cd $(EVM) && $(NPM) ci --loglevel=error --no-audit --no-fund --no-update-notifier
+	@touch $@
+
+$(SUI)/node_modules/.ready: .venv/.ready $(SUI)/package.json $(SUI)/package-lock.json
+	@echo "setting up $(SUI)/node_modules (once)"
+	@cd $(SUI) && $(NPM) ci --loglevel=error --no-audit --no-fund --no-update-notifier
 	@touch $@
 
 # Slither wants an older web3 than the node, so it has a virtual environment of its own.
@@ -144,8 +150,9 @@ lock: setup
 	printf 'moto[s3]\nflask\nflask-cors\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --no-header - -o $(MOTO)/requirements-moto.txt
 	cd $(EVM) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
+	cd $(SUI) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 	cd $(PEERS) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 	cd $(WALRUS) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 
 clean:
-	rm -rf .venv $(SLITHER) $(MOTO)/.venv $(PEERS)/node_modules $(WALRUS)/node_modules $(EVM)/node_modules $(EVM)/out $(EVM)/cache
+	rm -rf .venv $(SLITHER) $(MOTO)/.venv $(PEERS)/node_modules $(WALRUS)/node_modules $(EVM)/node_modules $(EVM)/out $(EVM)/cache $(SUI)/node_modules

@@ -1,0 +1,25 @@
+#[defines_primitive(vector)]
+module std::vector;
+
+#[bytecode_instruction]
+public native fun empty<Element>(): vector<Element>;
+#[bytecode_instruction]
+public native fun length<Element>(self: &vector<Element>): u64;
+#[bytecode_instruction]
+#[syntax(index)]
+public native fun borrow<Element>(self: &vector<Element>, place: u64): &Element;
+#[bytecode_instruction]
+#[syntax(index)]
+public native fun borrow_mut<Element>(self: &mut vector<Element>, place: u64): &mut Element;
+#[bytecode_instruction]
+public native fun push_back<Element>(self: &mut vector<Element>, element: Element);
+#[bytecode_instruction]
+public native fun pop_back<Element>(self: &mut vector<Element>): Element;
+#[bytecode_instruction]
+public native fun destroy_empty<Element>(self: vector<Element>);
+#[bytecode_instruction]
+public native fun swap<Element>(self: &mut vector<Element>, left: u64, right: u64);
+
+public native fun append<Element>(self: &mut vector<Element>, other: vector<Element>);
+public native fun is_empty<Element>(self: &vector<Element>): bool;
+public native fun reverse<Element>(self: &mut vector<Element>);
