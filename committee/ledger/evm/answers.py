@@ -20,6 +20,8 @@ MAX_NUMBER = 2**63 - 1
 MAX_FEE_WEI = 10**13
 """Per unit of gas, 10 000 gwei. A tip is paid whatever the chain asks, so an endpoint must not make one up."""
 BLOOM_BYTES = 256
+NO_BLOOM = (None, "0x", "0x0")
+"""What endpoints tell as the bloom filter of a block without logs, beside zeros."""
 NO_CONTRACT = (None, "0x", "")
 """What endpoints tell as the contract that a transaction created, where it created none."""
 
@@ -99,10 +101,15 @@ def block(result: Any) -> Block:
     return Block(
         _mark(fields, "number", "hash"),
         data(fields.get("parentHash"), 32),
-        int.from_bytes(data(fields.get("logsBloom"), BLOOM_BYTES), "big"),
+        bloom(fields.get("logsBloom")),
         quantity(fields.get("timestamp")),
         None if base_fee is None else fee(base_fee),
     )
+
+
+def bloom(result: Any) -> int:
+    """Read a header's bloom filter; 0 where the endpoint tells none, as some do of blocks without logs."""
+    return 0 if result in NO_BLOOM else int.from_bytes(data(result, BLOOM_BYTES), "big")
 
 
 def log(result: Any) -> RawLog:

@@ -42,6 +42,9 @@ FULL_REMEMBERED_S = 600.0
 """After that they are not waited for again for this long: to fill every second block must not cost a wait each time."""
 BLOCKS_IN_A_STRETCH = 1000
 """Blocks that are read before their events are saved."""
+_NO_BLOOM = (
+    "its chain has a logsBloom that is not made of its logs, and cannot be followed: use another endpoint"
+)
 
 
 @dataclass(slots=True)
@@ -242,14 +245,13 @@ class History:
             known = [log for log in block or () if is_log_in_bloom(header.bloom, log)]
             if block is None or not is_all(header, block, known):
                 message = (
-                    f"not all the logs of block {header.mark.number}, or others, were told; or its chain has a "
-                    "logsBloom that is not made of its logs, and cannot be followed: use another endpoint"
+                    f"not all the logs of block {header.mark.number}, or others, were told; or {_NO_BLOOM}"
                 )
                 raise Lacking(LedgerUnavailable(message))
             if any(
                 log.address in self._addresses and not is_log_in_bloom(header.bloom, log) for log in block
             ):
-                raise answers.Unreadable(f"a log that block {header.mark.number} does not have")
+                raise _not_of(header)
             return known
 
         criteria = {"blockHash": "0x" + header.mark.hash.hex()}
@@ -288,7 +290,7 @@ class History:
             ):
                 raise answers.Unreadable("logs that were not asked for")
             if not all(is_log_in_bloom(header.bloom, log) for log in block):
-                raise answers.Unreadable(f"a log that block {header.mark.number} does not have")
+                raise _not_of(header)
             return block
 
         number = header.mark.number
@@ -327,6 +329,10 @@ def is_all(header: Block, block: Sequence[RawLog], known: Sequence[RawLog] | Non
     for log in block if known is None else known:
         bloom |= log_bits(log)
     return bloom == header.bloom
+
+
+def _not_of(header: Block) -> answers.Unreadable:
+    return answers.Unreadable(f"a log that block {header.mark.number} does not have; or {_NO_BLOOM}")
 
 
 def is_log_in_bloom(bloom: int, log: RawLog) -> bool:

@@ -192,6 +192,34 @@ async def test_null_in_the_place_of_no_logs_is_none(launch: Launch, spoilt: Spoi
         await view.refresh()
 
 
+@pytest.mark.parametrize("told", ["0x", None])
+async def test_a_block_without_a_bloom_filter_has_no_logs(
+    launch: Launch, spoilt: SpoiltConnection, told: str | None
+) -> None:
+    """onflow/flow-evm-gateway#372, filecoin-project/ref-fvm#1212. Where a block has logs it cannot be followed."""
+    network = await launch(STAKES)
+    await network.begin_epoch()
+    view = await fresh(await settled_ledger(network, spoilt.url, 0))
+    operator = await spoilt_operator(network, spoilt)
+    has_any = True
+
+    def without(method: str, result: Any) -> Any:
+        is_block = method == "eth_getBlockByNumber" and result is not None
+        is_empty = is_block and not (has_any and int(result["logsBloom"], 16))
+        return result | {"logsBloom": told} if is_empty else result
+
+    spoilt.changes.append(without)
+    await network.chain.mine(3)
+    await view.refresh()
+    assert view.block == await network.operator.head()
+    await network.chain.mine()  # the newest block, by which fees are found, has none
+    await operator.mint(HOLDER, 1)
+    has_any = False
+    await register(network, 1)
+    with pytest.raises(LedgerUnavailable, match="logsBloom that is not made of its logs"):
+        await view.refresh()
+
+
 async def test_logs_of_blocks_that_were_replaced_are_left_out(
     launch: Launch, spoilt: SpoiltConnection
 ) -> None:
