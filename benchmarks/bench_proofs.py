@@ -1,4 +1,4 @@
-"""Storage proofs: who is caught how often, and what the pass over a shard costs that a member's commitment takes.
+"""Storage proofs: who is caught how often, whether an honest node ever misses, and what a member's commitment costs.
 
 `make bench-proofs` writes `results/proofs.json`. With arguments only these parts run, and nothing is written.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import cast
 
 from benchmarks import parts, rows
+from benchmarks.proof_epochs import N_SHARDS, PAGES, Story
 from benchmarks.rows import Row, row
 from committee.ledger import BlockMark
 from committee.opening import PLACES_ON_CHAIN
@@ -33,6 +34,8 @@ DRAWS = 1000
 LACKING = (0.01, 0.1, 1.0)
 SIGMAS = 4
 """The shares found may be this many standard deviations off the formula's."""
+EPOCHS, SEED = 1000, 1
+"""Of the honest node's."""
 GRIDS = ((10, 1 << 10, 20_000), (10, 1 << 20, 40), (100, 1 << 10, 10_000), (1000, 1 << 10, 2000))
 """(shards, bytes of a blob, blobs) of the passes."""
 SHARD, NODE_ID, START = 5, 1, BlockMark(5, bytes(32))
@@ -132,6 +135,30 @@ async def caught() -> list[Row]:
     return found
 
 
+async def honest() -> list[Row]:
+    """Whether an honest node ever misses a round, and how it proves, in EPOCHS simulated ones."""
+    with tempfile.TemporaryDirectory(prefix="bench-proofs-") as name:
+        lived = await Story(Path(name), SEED).run(EPOCHS)
+    at = N_SHARDS, None, None
+    hostile = ", ".join(f"{how} {times}" for how, times in sorted(lived.hostile.items()))
+    return [
+        row(
+            "epochs of an honest node",
+            *at,
+            lived.epochs,
+            remark=f"seed {SEED}; {PAGES} page of openings shown",
+        ),
+        row("rounds that an honest node missed", *at, lived.misses, "exactly", 0),
+        row("stake that an honest node was fined", *at, lived.fined, "exactly", 0),
+        row("demands that an honest node did not answer", *at, lived.unanswered, "exactly", 0),
+        row("rounds proven by fellows' certificate", *at, lived.certified),
+        row("rounds proven by answers on chain", *at, lived.answered),
+        row("demands answered", *at, lived.demands - lived.unanswered),
+        row("restarts at a random step", *at, lived.restarts),
+        row("times hostile fellows, asked to sign, did not", *at, lived.hostile.total(), remark=hostile),
+    ]
+
+
 async def passes() -> list[Row]:
     """What making a shard's tree costs beside what it cannot do without: hashing, and reading the slivers."""
     return [one for grid in GRIDS for one in pass_over(*grid)] + [memory()]
@@ -186,7 +213,7 @@ def took(work: Callable[[], object]) -> float:
     return time.process_time() - before
 
 
-PARTS: parts.Parts = {"caught": caught, "passes": passes}
+PARTS: parts.Parts = {"caught": caught, "honest": honest, "passes": passes}
 
 
 def main() -> None:
