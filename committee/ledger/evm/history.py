@@ -40,6 +40,8 @@ FULL_AFTER_S = 20.0
 """Endpoints must have refused the logs of whole blocks for this long before less is asked for: a failure passes."""
 FULL_REMEMBERED_S = 600.0
 """After that they are not waited for again for this long: to fill every second block must not cost a wait each time."""
+BEHIND_PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Pauses between requests for logs while the machines behind an endpoint's URL lack the last block."""
 BLOCKS_IN_A_STRETCH = 1000
 """Blocks that are read before their events are saved."""
 _NO_BLOOM = (
@@ -211,20 +213,28 @@ class History:
     async def _portion(
         self, first: int, last: int, has_block: int, criteria: dict[str, Any], *, is_divisible: bool
     ) -> list[RawLog] | None:
-        """Return the logs of the blocks first..last; None when that was too much, and less is to be asked for."""
+        """Return the logs of the blocks first..last; None when that was too much, and less is to be asked for.
+
+        A machine behind an endpoint's URL that lacks the last block yet is waited for: that is no limit of its.
+        """
         criteria = {"fromBlock": hex(first), "toBlock": hex(last), **criteria}
-        try:
-            logs = await self._rpc.request(
-                "eth_getLogs", criteria, read=answers.logs, has_block=has_block, is_divisible=is_divisible
-            )
-        except AskedTooMuch:
-            if last > first:
-                self._log_range.refused(last - first + 1, _now_s())
-            return None
-        except EndpointError as error:
-            raise LedgerUnavailable(f"no logs of block {last}: {error}") from None
-        self._log_range.served(_now_s())
-        return logs
+        for pause_s in (*BEHIND_PAUSES_S, None):
+            try:
+                logs = await self._rpc.request(
+                    "eth_getLogs", criteria, read=answers.logs, has_block=has_block, is_divisible=is_divisible
+                )
+            except AskedTooMuch:
+                if last > first:
+                    self._log_range.refused(last - first + 1, _now_s())
+                return None
+            except EndpointError as error:
+                if pause_s is None or not error.is_behind:
+                    raise LedgerUnavailable(f"no logs of block {last}: {error}") from None
+                await asyncio.sleep(pause_s)
+            else:
+                self._log_range.served(_now_s())
+                return logs
+        return None
 
     def _may_lack(self, header: Block, block: Sequence[RawLog]) -> bool:
         """Return whether a block whose bloom filter also holds others' logs may hold more of ours than were told."""

@@ -10,7 +10,14 @@ from typing import Any
 from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger.evm.endpoints import Endpoint
 
+BEHIND_WORDS = (
+    *("beyond current head", "after last accepted block", "greater than latest block", "could not be found"),
+    "invalid block range params",
+)
+"""What endpoints say of a range of logs that ends at a block which they do not have yet (ethereum/execution-apis#875).
+The last is geth's: no range that is asked for ends before it begins."""
 LACKING_WORDS = (
+    *BEHIND_WORDS,
     *("unknown block", "resource not found", "header not found", "block not found", "missing trie node"),
     *("state is not available", "no state available", "historical state", "pruned", "world state"),
 )
@@ -81,6 +88,11 @@ class EndpointError(LedgerUnavailable):
     def is_lacking(self) -> bool:
         """Whether the endpoint lacks a block, or its state."""
         return not self.is_revert and _has_word(self.reason, LACKING_WORDS)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the endpoint, or the machine behind its URL that was asked, lacks a block that is new."""
+        return not self.is_revert and _has_word(self.reason, BEHIND_WORDS)
 
 
 class Verdict(Enum):

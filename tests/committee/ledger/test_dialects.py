@@ -192,6 +192,33 @@ async def test_null_in_the_place_of_no_logs_is_none(launch: Launch, spoilt: Spoi
         await view.refresh()
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (-32602, "block range extends beyond current head block"),
+        (-32602, "invalid block range params"),
+        (-32000, "requested to block 23734227 after last accepted block 23734226"),
+        (-32001, "8633830 could not be found"),
+    ],
+    ids=["geth", "geth, of the first block", "Avalanche", "Nethermind"],
+)
+async def test_a_machine_that_lacks_the_newest_block_has_no_limit_of_a_range(
+    launch: Launch, spoilt: SpoiltConnection, code: int, message: str
+) -> None:
+    """go-ethereum#24078, execution-apis#875: many are behind one URL. A limit would be remembered for minutes."""
+    network = await launch(STAKES)
+    await network.begin_epoch()
+    view = await fresh(await settled_ledger(network, spoilt.url, 0))
+    blob_id, _ = await register(network, 1)
+    await network.chain.mine(7)
+    spoilt.fail("eth_getLogs", code, message, times=2)
+    spoilt.asked.clear()
+    await view.refresh()
+    assert view.is_registered(blob_id)
+    assert view.block == await network.operator.head()
+    assert spoilt.asked.count("eth_getLogs") == 3
+
+
 @pytest.mark.parametrize("told", ["0x", None])
 async def test_a_block_without_a_bloom_filter_has_no_logs(
     launch: Launch, spoilt: SpoiltConnection, told: str | None
