@@ -1,41 +1,18 @@
 // Compiles a Move package with the wasm build of Sui's compiler, and writes <output folder>/<package's name>.json:
 // {packageName, compiler, modules: {name: base64}, dependencies, digest, errors: {code: name}}.
 // Usage: node build.mjs [output folder] [package folder]. The same sources give the same bytes on every machine.
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { dumpMovePackage, getPinnedSuiVersion, MovePackageFetcher } from "@zktx.io/sui-move-builder";
+import { declarations, filesOf, HERE } from "./sources.mjs";
 
-const HERE = dirname(fileURLToPath(import.meta.url));
 const OUTPUT = process.argv[2] ?? join(HERE, "artifacts");
 const PACKAGE = resolve(process.argv[3] ?? HERE);
-const FRAMEWORK = join(HERE, "framework");
 const LARGEST_PACKAGE_BYTES = 102400; // Sui's limit on the modules of a package together
 const [IDENTIFIERS, MODULE_HANDLES] = [7, 1]; // tables of a compiled module
 
-// A package's Move.toml and sources: path in the package → text.
-function filesOf(folder) {
-  const sources = readdirSync(join(folder, "sources"), { recursive: true }).filter((path) => path.endsWith(".move"));
-  const paths = ["Move.toml", ...sources.sort().map((path) => `sources/${path.replaceAll("\\", "/")}`)];
-  return Object.fromEntries(paths.map((path) => [path, readFileSync(join(folder, path), "utf8")]));
-}
-
-// The compiler asks for Sui's framework by its address on the internet; it is given our declarations of what we use.
-class Framework extends MovePackageFetcher {
-  async fetch(_url, _revision, folder) {
-    return filesOf(join(FRAMEWORK, folder.split("/").at(-1)));
-  }
-  async fetchFile(_url, _revision, path) {
-    const [, name, file] = path.match(/packages\/([^/]+)\/(.+)$/);
-    return filesOf(join(FRAMEWORK, name))[file] ?? null;
-  }
-  getResolvedSha(_url, revision) {
-    return revision;
-  }
-}
-
 async function compile(files) {
-  const built = await dumpMovePackage({ files, fetcher: new Framework(), lintFlag: "all" });
+  const built = await dumpMovePackage({ files, fetcher: declarations(MovePackageFetcher), lintFlag: "all" });
   // A warning counts as an error.
   const problems = built.error ?? built.warnings;
   if (problems) throw new Error(`the compiler reported:\n${problems}`);

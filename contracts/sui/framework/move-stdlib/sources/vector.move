@@ -20,6 +20,21 @@ public native fun destroy_empty<Element>(self: vector<Element>);
 #[bytecode_instruction]
 public native fun swap<Element>(self: &mut vector<Element>, left: u64, right: u64);
 
-public native fun append<Element>(self: &mut vector<Element>, other: vector<Element>);
-public native fun is_empty<Element>(self: &vector<Element>): bool;
-public native fun reverse<Element>(self: &mut vector<Element>);
+public fun append<Element>(self: &mut vector<Element>, mut other: vector<Element>) {
+    other.reverse();
+    while (!other.is_empty()) self.push_back(other.pop_back());
+    other.destroy_empty();
+}
+
+public fun is_empty<Element>(self: &vector<Element>): bool {
+    self.length() == 0
+}
+
+public fun reverse<Element>(self: &mut vector<Element>) {
+    let length = self.length();
+    let mut place = 0;
+    while (place < length / 2) {
+        self.swap(place, length - 1 - place);
+        place = place + 1;
+    }
+}
