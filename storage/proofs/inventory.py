@@ -7,16 +7,17 @@ ascending id. A leaf says how many bytes the blobs before it have, of one symbol
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import starmap
 
 from committee.messages import inventory_body
 from storage.redstuff import blob_id_text, merkle_root
 from storage.redstuff.parameters import BLOB_ID_BYTES, MAX_SYMBOL_BYTES
 
-WEIGHT_BYTES = 8
-SYMBOL_SIZE_BYTES = 2
-ENTRY_BYTES = BLOB_ID_BYTES + SYMBOL_SIZE_BYTES + WEIGHT_BYTES
+_LEAF = struct.Struct(f"<{BLOB_ID_BYTES}sHQ")
+ENTRY_BYTES = _LEAF.size
 """Of an entry's leaf."""
 
 
@@ -33,14 +34,17 @@ class Entry:
 
     def leaf(self) -> bytes:
         """Blob id ‖ symbol size u16 LE ‖ offset u64 LE."""
-        size = self.symbol_size.to_bytes(SYMBOL_SIZE_BYTES, "little")
-        return self.blob_id + size + self.offset.to_bytes(WEIGHT_BYTES, "little")
+        return _LEAF.pack(self.blob_id, self.symbol_size, self.offset)
 
     @classmethod
     def of_leaf(cls, leaf: bytes) -> Entry:
         """Read back what `leaf` wrote."""
-        size, offset = leaf[BLOB_ID_BYTES:-WEIGHT_BYTES], leaf[-WEIGHT_BYTES:]
-        return cls(leaf[:BLOB_ID_BYTES], int.from_bytes(size, "little"), int.from_bytes(offset, "little"))
+        return cls(*_LEAF.unpack(leaf))
+
+    @classmethod
+    def of_leaves(cls, leaves: bytes) -> Iterator[Entry]:
+        """Yield the entries of leaves that lie one after the other."""
+        return starmap(cls, _LEAF.iter_unpack(leaves))
 
     def covers(self, offset: int) -> bool:
         """Whether a number below the weight names this blob."""

@@ -17,6 +17,9 @@ from storage.node.proving.tree_file import TreeFile
 from storage.proofs import ENTRY_BYTES, Entry, EntryProof, Inventory, entries_of
 from storage.redstuff.merkle import leaf_hash
 
+ENTRIES_AT_ONCE = 1024
+"""Entries that are read at once when all are."""
+
 
 class InventoryFile:
     """An inventory that has been made whole. Raises `OSError`, and `ValueError` for damage."""
@@ -43,25 +46,42 @@ class InventoryFile:
         return cls(folder)
 
     def inventory(self) -> Inventory:
-        """Return what a quorum is to sign."""
+        """Return what a quorum is to sign. Raises `ValueError` if the entry that tells the weight is damaged."""
         count = self.tree.count
-        last = self.entry(count - 1) if count else None
-        return Inventory(self.tree.root(), count, last.offset + last.symbol_size if last else 0)
-
-    def entry(self, index: int) -> Entry:
-        """Return the n-th entry."""
+        if not count:
+            return Inventory(self.tree.root(), 0, 0)
         with self._opened() as file:
-            return self._entry(file, index)
+            last = self._entry(file, count - 1)
+        self.tree.proof(count - 1, leaf_hash(last.leaf()))
+        return Inventory(self.tree.root(), count, last.offset + last.symbol_size)
+
+    def require_whole(self) -> None:
+        """Raise `ValueError` if an entry is not the tree's leaf; the tree goes then, so that both are made anew."""
+        for entry, node in zip(self.entries(), self.tree.leaves(), strict=True):
+            if leaf_hash(entry.leaf()) != node:
+                self.tree.path.unlink(missing_ok=True)
+                raise ValueError(f"{self._path} is damaged: an entry is not that of its tree")
 
     def entries(self) -> Iterator[Entry]:
         """Yield all entries."""
+        left = self.tree.count
         with self._opened() as file:
-            for _ in range(self.tree.count):
-                yield self._read(file)
+            while left:
+                leaves = file.read(min(left, ENTRIES_AT_ONCE) * ENTRY_BYTES)
+                if not leaves or len(leaves) % ENTRY_BYTES:
+                    raise ValueError(f"{self._path} has lost its end")
+                left -= len(leaves) // ENTRY_BYTES
+                yield from Entry.of_leaves(leaves)
 
     def find(self, offset: int) -> tuple[int, Entry]:
-        """Return the number of the blob that an offset below the weight names, and its entry."""
-        return self._last(lambda entry: entry.offset <= offset)
+        """Return the number of the blob that an offset below the weight names, and its entry.
+
+        Raises `ValueError` as `require_whole` if damage leads to another one.
+        """
+        index, entry = self._last(lambda entry: entry.offset <= offset)
+        if not entry.covers(offset):
+            self.require_whole()
+        return index, entry
 
     def proof_of(self, blob_id: bytes) -> EntryProof | None:
         """Return the entry of a blob and its path; None of a blob that the inventory has not.

@@ -48,8 +48,8 @@ from storage.redstuff.merkle import leaf_hash, root_of_hashes
 from storage.redstuff.parameters import HASH_BYTES
 
 BLOBS_AT_ONCE = 1024
-BYTES_AT_ONCE = 2**23
-"""Limits of what is read of a shard at once."""
+BYTES_AT_ONCE = 2**20
+"""Limits of what is read of a shard at once; so much stays in a processor's cache until it is hashed."""
 NOTHING = bytes(HASH_BYTES)
 """Stands for the pair of an invalid blob, and for a shard without a tree."""
 
@@ -71,6 +71,9 @@ class Proving:
         self._public_key = public_key
         self._making = threading.Lock()
         """Held while a file is made, so that none is made twice."""
+        self._lacking: dict[int, Term] = {}
+        """Shard → the term for which a pass over it last found slivers missing: the next one asks the index first, as
+        it would else read all that is there again and again. A first pass, which mostly finds all, does not ask."""
         self._meter = Meter()
 
     def inventory(self, term: Term) -> Inventory:
@@ -253,7 +256,7 @@ class Proving:
                 found = existing(lambda: TreeFile(path))
                 if found is None:
                     pairs = self._pairs(term, shard, inventory, is_to_end)
-                    found = TreeFile.make(path, self._meter.counted(shard, pairs))
+                    found = TreeFile.make(path, self._meter.counted(shard, pairs), inventory.tree.count)
                 self._meter.in_tree[shard] = found.count
                 return found
 
@@ -295,37 +298,52 @@ class Proving:
         self, term: Term, shard: int, inventory: InventoryFile, is_to_end: Callable[[], bool]
     ) -> Iterator[bytes]:
         """Yield the root of each pair of a shard, zeros for an invalid blob's. Raises `Incomplete`."""
-        for blobs in pages(self._view.live_at_start):
-            if any(self._store.missing(shard, axis, blobs) for axis in Axis):
-                raise Incomplete(f"slivers of shard {shard} are missing")
+        if self._lacking.get(shard) == term:
+            self._require_all(shard)
         salt = self._salt(term)
         for entries in self._together(inventory.entries()):
             if is_to_end():
                 raise Incomplete("the tree is not wanted any more")
             self._require_current(term)
-            blobs = [entry.blob_id for entry in entries]
-            invalid = self._view.those_invalid(blobs)
-            primary, secondary = (self._slivers(shard, axis, blobs) for axis in Axis)
-            roots = dict.fromkeys(invalid, NOTHING)
-            by_size: dict[int, list[bytes]] = defaultdict(list)
-            for entry in entries:
-                if entry.blob_id not in invalid:
-                    by_size[entry.symbol_size].append(entry.blob_id)
-            for size, some in by_size.items():
-                if not (primary.keys() >= set(some) and secondary.keys() >= set(some)):
-                    raise Incomplete(f"slivers of shard {shard} are missing")
-                pairs = [(primary[blob_id], secondary[blob_id]) for blob_id in some]
-                roots.update(zip(some, self._code.salted_roots(salt, pairs, size), strict=True))
-            yield from map(roots.__getitem__, blobs)
+            try:
+                roots = self._pair_roots(salt, shard, entries)
+            except (Incomplete, RedStuffError):
+                inventory.require_whole()  # what is missing may be another blob than was noted
+                self._lacking[shard] = term
+                raise
+            yield from roots
         self._require_current(term)
+
+    def _pair_roots(self, salt: bytes, shard: int, entries: Sequence[Entry]) -> list[bytes]:
+        """Return the root of each entry's pair in a shard. Raises `Incomplete` if a sliver is missing."""
+        blobs = [entry.blob_id for entry in entries]
+        invalid = self._view.those_invalid(blobs)
+        primary, secondary = (self._slivers(shard, axis, blobs) for axis in Axis)
+        roots = dict.fromkeys(invalid, NOTHING)
+        by_size: dict[int, list[bytes]] = defaultdict(list)
+        for entry in entries:
+            if entry.blob_id not in invalid:
+                by_size[entry.symbol_size].append(entry.blob_id)
+        for size, some in by_size.items():
+            if not (primary.keys() >= set(some) and secondary.keys() >= set(some)):
+                raise Incomplete(f"slivers of shard {shard} are missing")
+            pairs = [(primary[blob_id], secondary[blob_id]) for blob_id in some]
+            roots.update(zip(some, self._code.salted_roots(salt, pairs, size), strict=True))
+        return [roots[blob_id] for blob_id in blobs]
+
+    def _require_all(self, shard: int) -> None:
+        """Raise `Incomplete` if the store's index has not all slivers that are wanted of a shard; read none of them."""
+        for blobs in pages(self._view.live_at_start):
+            if any(self._store.missing(shard, axis, blobs) for axis in Axis):
+                raise Incomplete(f"slivers of shard {shard} are missing")
 
     def _together(self, entries: Iterable[Entry]) -> Iterator[list[Entry]]:
         """Yield entries some at a time: BLOBS_AT_ONCE, or those whose pairs have BYTES_AT_ONCE."""
         some: list[Entry] = []
-        size_bytes = 0
+        size_bytes, symbols = 0, symbols_in_pair(self._code)
         for entry in entries:
             some.append(entry)
-            size_bytes += symbols_in_pair(self._code) * entry.symbol_size
+            size_bytes += symbols * entry.symbol_size
             if len(some) == BLOBS_AT_ONCE or size_bytes >= BYTES_AT_ONCE:
                 yield some
                 some, size_bytes = [], 0

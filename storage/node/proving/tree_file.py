@@ -9,13 +9,14 @@ offset  bytes
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from committee.files import open_regular
+from committee.files import free_bytes, open_regular
 from storage.redstuff import MerkleProof
 from storage.redstuff.merkle import EMPTY, depth_of, inner_node
 from storage.redstuff.parameters import HASH_BYTES
@@ -34,7 +35,7 @@ class TreeFile:
         with self._opened() as file:
             self.count = int.from_bytes(file.read(HEAD_BYTES), "little")
             self._levels = _levels(self.count)
-            size_bytes = HEAD_BYTES + HASH_BYTES * sum(self._levels)
+            size_bytes = _size_bytes(self._levels)
             if os.fstat(file.fileno()).st_size != size_bytes:
                 raise ValueError(f"{path} is no tree of {self.count} leaves: that has {size_bytes} bytes")
             top = len(self._levels) - 1
@@ -45,11 +46,15 @@ class TreeFile:
                     raise ValueError(f"{path} is damaged: its root is not over its two highest nodes")
 
     @classmethod
-    def make(cls, path: Path, nodes: Iterable[bytes]) -> TreeFile:
+    def make(cls, path: Path, nodes: Iterable[bytes], count: int = 0) -> TreeFile:
         """Make the file over the nodes of leaves, in their order; it appears whole or not at all.
 
-        What `nodes` raises is raised, and leaves nothing behind.
+        What `nodes` raises is raised, and leaves nothing behind. If their `count` is told, the disk must have room for
+        all of them before the first one is asked for: to come to them may take long.
         """
+        size_bytes = _size_bytes(_levels(count))
+        if free_bytes(path.parent) < size_bytes:
+            raise OSError(errno.ENOSPC, f"{size_bytes} bytes of a tree do not fit on the disk", str(path))
         new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
             with new.open("xb+") as file:
@@ -62,6 +67,12 @@ class TreeFile:
     def root(self) -> bytes:
         """Return the root; zeros over no leaves."""
         return self._root
+
+    def leaves(self) -> Iterator[bytes]:
+        """Yield the nodes of the leaves, in their order."""
+        with self._opened() as file:
+            for index in range(self.count):
+                yield self._node(file, 0, index)
 
     def siblings(self, index: int) -> tuple[bytes, ...]:
         """Return the siblings from a leaf to the root, bottom-up."""
@@ -90,6 +101,11 @@ class TreeFile:
     def _opened(self) -> Iterator[BinaryIO]:
         with os.fdopen(open_regular(self.path), "rb") as file:
             yield file
+
+
+def _size_bytes(levels: list[int]) -> int:
+    """Return the size of a file of a tree with these levels."""
+    return HEAD_BYTES + HASH_BYTES * sum(levels)
 
 
 def _levels(count: int) -> list[int]:

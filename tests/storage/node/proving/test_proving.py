@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import threading
@@ -13,16 +14,20 @@ import pytest
 
 from committee.opening import COMMITMENT_BYTES, Opening
 from storage.node.handover.attesting import Attesting
-from storage.node.proving import Incomplete, Term, proving
+from storage.node.proving import Incomplete, Proving, Term, proving, tree_file
 from storage.node.proving.proving import NOTHING
-from storage.proofs import Commitment, Position, judge, salt_of
+from storage.node.store import NewSliver, StoreError
+from storage.proofs import ENTRY_BYTES, Commitment, Position, judge, salt_of
 from storage.proofs.draw import positions, symbols_in_pair
 from storage.proofs.opening import blob_id_of
 from storage.redstuff import Axis
 from tests.storage.node.handovers import BLOBS, CODE, LESS, MOVED, change
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from storage.node.node import StorageNode
+    from storage.node.store.records import Symbols
     from tests.storage.network import Network
 
 NODE = 1
@@ -269,3 +274,75 @@ async def test_bytes_that_changed_within_a_file_are_found_and_it_is_made_anew(
     with pytest.raises(Incomplete):
         open_all(node, term, commitment)
     assert open_all(node, term, commitment) == before
+
+
+async def test_a_damaged_entry_of_the_inventory_stops_no_tree(begun: Network, tmp_path: Path) -> None:
+    """A look finds the damage, and a later one makes the file anew."""
+    node = begun.running[NODE]
+    term, node.proving = term_of(node), beside(node, tmp_path)
+    before, inventory = committed(node, term), node.proving.inventory(term)
+    opened = open_all(node, term, before)
+    path = node.proving.folder_of(term) / "inventory"
+    for entry, byte in ((0, 31), (2, 32), (2, 34), (len(BLOBS) - 1, 41)):
+        for tree in node.proving.folder_of(term).glob("[0-9].tree"):
+            tree.unlink()
+        content = bytearray(path.read_bytes())
+        content[entry * ENTRY_BYTES + byte] ^= 2
+        path.write_bytes(content)
+        for _ in range(3):
+            with contextlib.suppress(Incomplete):
+                committed(node, term)
+                open_all(node, term, before)
+        assert node.proving.inventory(term) == inventory
+        assert committed(node, term) == before
+        assert open_all(node, term, before) == opened
+
+
+def beside(node: StorageNode, folder: Path) -> Proving:
+    """Trees of the node in another folder, which its own tasks leave alone."""
+    return Proving(folder / "other", node.view, node.store, node.code, node.secret.public_key)
+
+
+def counting_reads(made: Proving) -> list[int]:
+    """The shards of which slivers are read for trees from now on, as often as they are."""
+    reads: list[int] = []
+    real = made._slivers
+
+    def slivers(shard: int, axis: Axis, blobs: Sequence[bytes]) -> dict[bytes, Symbols]:
+        reads.append(shard)
+        return real(shard, axis, blobs)
+
+    made._slivers = slivers  # type: ignore[method-assign]
+    return reads
+
+
+async def test_nothing_is_read_for_a_tree_that_does_not_fit_on_the_disk(
+    begun: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = begun.running[NODE]
+    term, made = term_of(node), beside(node, tmp_path)
+    made.inventory(term)
+    reads = counting_reads(made)
+    with monkeypatch.context() as patch:
+        patch.setattr(tree_file, "free_bytes", lambda folder: 100)
+        with pytest.raises(StoreError, match="no space is left"):
+            made.shard_root(term, term.shards[1])
+    assert reads == []
+    assert made.shard_root(term, term.shards[1]) == node.proving.shard_root(term, term.shards[1])
+
+
+async def test_a_shard_that_lacks_slivers_is_not_read_at_each_look(begun: Network, tmp_path: Path) -> None:
+    node = begun.running[NODE]
+    term, made = term_of(node), beside(node, tmp_path)
+    shard, blob_id = term.shards[1], BLOBS[3].blob_id
+    symbols = node.store.sliver(blob_id, shard, Axis.SECONDARY)
+    assert symbols is not None
+    kept = bytes(symbols)
+    node.store.discard(blob_id, shard, Axis.SECONDARY, symbols)
+    reads = counting_reads(made)
+    for _ in range(3):
+        with pytest.raises(Incomplete, match="are missing"):
+            made.shard_root(term, shard)
+    assert reads == [shard] * len(Axis), "by the first look alone"
+    node.store.put_slivers([NewSliver(blob_id, shard, Axis.SECONDARY, kept)])
+    assert made.shard_root(term, shard)[1] == len(BLOBS)
