@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 import random
 import tempfile
 import time
@@ -39,6 +40,8 @@ EPOCHS, SEED = 1000, 1
 GRIDS = ((10, 1 << 10, 20_000), (10, 1 << 20, 40), (100, 1 << 10, 10_000), (1000, 1 << 10, 2000))
 """(shards, bytes of a blob, blobs) of the passes."""
 SHARD, NODE_ID, START = 5, 1, BlockMark(5, bytes(32))
+TIMES = 5
+"""The least processor time of so many counts, as other processes on the machine make each longer."""
 FEW, MANY = 20_000, 60_000
 """Blobs of the two passes whose memory is compared."""
 
@@ -170,16 +173,27 @@ def pass_over(n: int, length: int, count: int) -> list[Row]:
         size = Parameters(n).symbol_size(length)
         shard.code.salted_roots(bytes(32), [shard.pair], size)  # what is loaded once
         shard.proving.inventory(shard.term)
-        made_s = took(partial(shard.proving.shard_root, shard.term, SHARD))
-        hashed_s = took(partial(shard.code.salted_roots, bytes(32), [shard.pair] * count, size))
-        read_s = took(partial(all_read, shard))
+        tree = shard.proving.folder_of(shard.term) / f"{SHARD}.tree"
+        made_s = read_s = hashed_s = math.inf
+        for _ in range(TIMES):
+            tree.unlink(missing_ok=True)
+            made_s = min(made_s, took(partial(shard.proving.shard_root, shard.term, SHARD)))
+            hash_all = partial(shard.code.salted_roots, bytes(32), [shard.pair] * count, size)
+            hashed_s = min(hashed_s, took(hash_all))
+            read_s = min(read_s, took(partial(all_read, shard)))
     at, mb = (n, length, None), sum(map(len, shard.pair)) * count / 1e6
-    ratio = max(hashed_s, read_s) / made_s
     return [
-        row("rate of a pass ÷ that of the slower of the next two", *at, ratio, "at least", 0.5),
+        row(
+            "rate of a pass ÷ that of the slower of the next two",
+            *at,
+            max(hashed_s, read_s) / made_s,
+            "at least",
+            0.5,
+        ),
         row("hashing alone, MB/s of a core", *at, mb / hashed_s),
         row("reading the slivers alone, index included, MB/s of a core", *at, mb / read_s),
         row("the pass, MB/s of a core", *at, mb / made_s),
+        row("rate of a pass ÷ that of both one after the other", *at, (hashed_s + read_s) / made_s),
     ]
 
 
