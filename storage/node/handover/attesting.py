@@ -19,6 +19,8 @@ log = Log()
 
 SHARDS_AT_ONCE = 200
 """Shards in one transaction, which then takes 10 M gas of the 2^24 that a transaction may take (EIP-7825)."""
+LONGEST_WAIT_S = 600
+"""Nothing is attested in the last tenth of a round's window for commitments, at most so long before its end."""
 
 
 class Attesting:
@@ -35,8 +37,8 @@ class Attesting:
     async def attest(self, plan: Plan, start: BlockMark, shards: Collection[int]) -> None:
         """Attest those of the gained shards that are complete and not attested yet. Raises `LedgerError`, `StoreError`.
 
-        Nothing once the epoch is over, or was started by another block than `start`, whose live blobs these are.
-        As many transactions as it takes.
+        Nothing once the epoch is over, or was started by another block than `start`, whose live blobs these are; and
+        nothing just before a round refuses commitments (`_is_to_wait`). As many transactions as it takes.
         """
         async with self._one_at_a_time:
             complete = []
@@ -54,7 +56,7 @@ class Attesting:
                 fail_point("handover.digest-made")
                 complete.append(Attestation(shard, root, count))
             for first in range(0, len(complete), SHARDS_AT_ONCE):
-                if not self._is_start(plan.epoch, start):
+                if not self._is_start(plan.epoch, start) or await self._is_to_wait(plan.epoch):
                     return
                 fail_point("handover.attestation-wanted")
                 attested = complete[first : first + SHARDS_AT_ONCE]
@@ -71,6 +73,20 @@ class Attesting:
             log.info("handover complete", epoch=plan.epoch, shards=len(plan.attest))
         fail_point("handover.complete")
         return True
+
+    async def _is_to_wait(self, epoch: int) -> bool:
+        """Whether commitments to the epoch's round are about to be refused (PROTOCOL section 8).
+
+        What is attested in time for the round has to be opened to the commitment. If the one that has it came too late,
+        the node would miss the round with everything on its disk. What is attested later, the round does not ask for.
+        """
+        ledger = self._view.ledger
+        found = await ledger.proof_round(epoch)
+        if found is None:
+            return False
+        left_s = found.commit_by_s - await ledger.chain_time_s()
+        window_s = (await ledger.proof_terms()).commit_window_s
+        return 0 < left_s <= min(LONGEST_WAIT_S, window_s // 10)
 
     def _is_start(self, epoch: int, start: BlockMark) -> bool:
         """Whether this is the current epoch still, and this the block that started it."""
