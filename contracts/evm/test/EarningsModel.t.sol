@@ -4,8 +4,8 @@ pragma solidity ^0.8.30;
 import {ICommittee} from "src/interfaces/ICommittee.sol";
 import {ReplacementBase} from "test/ReplacementBase.sol";
 
-/// @notice What members earn in a period of attestations, ejections and replacements at any moments, against a plain account
-/// of each shard in each epoch.
+/// @notice What members earn in a period of attestations, ejections, missed storage proofs and replacements at any moments,
+/// against a plain account of each shard in each epoch.
 contract EarningsModelTest is ReplacementBase {
     uint16 private constant FEW = 20; // shards
     uint256 private constant PARTS = 10_000;
@@ -14,6 +14,7 @@ contract EarningsModelTest is ReplacementBase {
     mapping(uint32 epoch => mapping(uint16 shard => uint32)) private _ownerIn;
     mapping(uint32 epoch => mapping(uint16 shard => uint256)) private _heldFrom; // parts, and one; 0 for never
     mapping(uint32 epoch => mapping(uint32 nodeId => bool)) private _isOut;
+    mapping(uint32 epoch => mapping(uint32 nodeId => bool)) private _hasForfeited;
     uint256 private _periodBegan;
 
     function setUp() public override {
@@ -79,12 +80,14 @@ contract EarningsModelTest is ReplacementBase {
         committee.start();
     }
 
-    /// @dev Attests some shards of a node, ejects a member, closes the handover, or replaces those that were ejected.
+    /// @dev Attests some shards of a node, ejects a member, has one miss its proof, closes the handover, or replaces those that
+    /// were ejected.
     function _act(uint256 seed) private {
-        uint256 what = seed % 6;
+        uint256 what = seed % 7;
         if (what <= 1) _attestSome(uint32(1 + (seed >> 8) % registry.nodeCount()), seed >> 16);
         else if (what <= 3) _ejectOne(seed >> 8);
         else if (what == 4) _tryClose();
+        else if (what == 5) _forfeitOne(seed >> 8);
         else if (committee.state().replaceableAt != 0) _tryReplace();
     }
 
@@ -110,6 +113,16 @@ contract EarningsModelTest is ReplacementBase {
         try this.eject(nodeId) {
             _isOut[epoch][nodeId] = true;
         } catch {} // one with a third of the shards, without which the others are no quorum
+    }
+
+    /// @dev It stays a member, and earns again in the next epoch.
+    function _forfeitOne(uint256 seed) private {
+        uint32 epoch = committee.epoch();
+        ICommittee.MemberView[] memory members = committee.committeeOf(epoch).members;
+        uint32 nodeId = members[seed % members.length].nodeId;
+        vm.prank(address(proofs));
+        committee.forfeit(nodeId);
+        _hasForfeited[epoch][nodeId] = true;
     }
 
     function eject(uint32 nodeId) external {
@@ -149,7 +162,7 @@ contract EarningsModelTest is ReplacementBase {
         for (uint32 nodeId = 1; nodeId <= registry.nodeCount(); ++nodeId) {
             uint256 expected;
             for (uint32 epoch = committee.firstEpochOf(period); epoch <= last; ++epoch) {
-                if (_isOut[epoch][nodeId]) continue;
+                if (_isOut[epoch][nodeId] || _hasForfeited[epoch][nodeId]) continue;
                 uint256 end = epoch == last ? PARTS : _begin[epoch + 1];
                 for (uint16 shard; shard < FEW; ++shard) {
                     bool isHeld = _ownerIn[epoch][shard] == nodeId && _heldFrom[epoch][shard] != 0;
