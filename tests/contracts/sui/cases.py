@@ -37,13 +37,18 @@ def elections(draw: random.Random, n_shards: int, n_candidates: int, n_periods: 
     return body
 
 
-def elections_with_most_steps(n_shards: int, n_candidates: int) -> Iterator[str]:
-    """Elections in which stakes are dropped, moves undone, and the order turned round, as often as can be."""
-    descending = list(range(n_candidates, 0, -1))
+def stakes_with_most_steps(n_candidates: int) -> Iterator[tuple[shards.Candidates, shards.Candidates]]:
+    """Two elections after each other, in which stakes are dropped, or moves undone, as often as can be."""
+    descending = range(n_candidates, 0, -1)
     halved = [(node_id, max(1, 2**56 >> place)) for place, node_id in enumerate(descending)]
     flat = [(node_id, 1000) for node_id in descending]
     tilted = [(node_id, 1000 + (-1) ** node_id * 40) for node_id in descending]
-    for first, second in ((flat, halved), (flat, tilted), (tilted, flat)):
+    yield from ((flat, halved), (flat, tilted), (tilted, flat))
+
+
+def elections_with_most_steps(n_shards: int, n_candidates: int) -> Iterator[str]:
+    """The second elections of `stakes_with_most_steps`, with the widest band."""
+    for first, second in stakes_with_most_steps(n_candidates):
         elected = shards.assign(shards.assign(None, first, n_shards), second, n_shards, 1000)
         yield f"""    let nobody = assignment::new_roster(vector[], vector[]);
     let (held, _) = {_elect("nobody", first, n_shards, 0)};

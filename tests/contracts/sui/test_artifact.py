@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from localnet.sui_double.move.binary import read_module
+from localnet.sui_double.move.types import ModuleId
 from tests.contracts.sui.build import ARTIFACT, SUI, BuildFailed, build, write_package
+from tests.contracts.sui.double import PACKAGE, artifact, modules
+from tests.localnet.sui_double.packages import needs_framework
 
 
 def test_committed_package_equals_a_fresh_build(tmp_path: Path) -> None:
@@ -20,11 +24,19 @@ def test_committed_package_equals_a_fresh_build(tmp_path: Path) -> None:
 
 
 def test_package_has_a_module_for_each_source() -> None:
-    artifact = json.loads(ARTIFACT.read_bytes())
-    assert list(artifact) == ["packageName", "compiler", "modules", "dependencies", "digest", "errors"]
-    assert set(artifact["modules"]) == {path.stem for path in (SUI / "sources").glob("*.move")}
-    assert all(base64.b64decode(one).startswith(b"\xa1\x1c\xeb\x0b") for one in artifact["modules"].values())
-    assert len(bytes.fromhex(artifact["digest"])) == 32
+    committed = artifact()
+    assert list(committed) == ["packageName", "compiler", "modules", "dependencies", "digest", "errors"]
+    assert set(committed["modules"]) == {path.stem for path in (SUI / "sources").glob("*.move")}
+    for name, module in committed["modules"].items():
+        assert read_module(base64.b64decode(module)).id.name == name
+    assert len(bytes.fromhex(committed["digest"])) == 32
+
+
+@needs_framework
+def test_package_is_linked_to_the_framework_as_it_is() -> None:
+    """The declarations that it is compiled against are those of Sui's own packages."""
+    for module in artifact()["modules"]:
+        modules().check(ModuleId(PACKAGE, module))
 
 
 def test_compiler_warning_fails_the_build(tmp_path: Path) -> None:
@@ -51,6 +63,6 @@ def test_abort_code_means_one_thing_in_a_package(tmp_path: Path, other: str, ref
 
 def test_another_package_builds_and_two_modules_may_share_an_error(tmp_path: Path) -> None:
     package = write_package(tmp_path / "package", "pair", left=ONE, right=ONE)
-    artifact = json.loads(build(tmp_path / "built", package).read_bytes())
-    assert (artifact["packageName"], list(artifact["modules"])) == ("pair", ["left", "right"])
-    assert artifact["errors"] == {"1": "EOne"}
+    built = json.loads(build(tmp_path / "built", package).read_bytes())
+    assert (built["packageName"], list(built["modules"])) == ("pair", ["left", "right"])
+    assert built["errors"] == {"1": "EOne"}
