@@ -1,0 +1,3 @@
+module std::type_name;
+
+public native fun original_id<T>(): address;

@@ -1,0 +1,263 @@
+"""Nodes in the Move package: who may register what, what the capabilities allow, and that the events tell it all."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from eth_utils.crypto import keccak
+
+from committee import bls
+from committee.bls import SecretKey
+from localnet.sui_double.move.natives.registry import SUI
+from localnet.sui_double.move.types import Datatype, ModuleId
+from localnet.sui_double.move.values import Ref, Value
+from localnet.sui_double.stored import Owner, OwnerKind
+from tests.contracts.sui.double import PACKAGE, Refused, Transaction
+from tests.localnet.sui_double.packages import needs_framework
+
+pytestmark = needs_framework
+
+CHAIN = bytes([5]) * 32
+DOMAIN = keccak(CHAIN + PACKAGE)
+OWNER, STRANGER = bytes([1]) * 32, bytes([2]) * 32
+TLS_KEY = bytes([3]) * 32
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What a node is registered with."""
+
+    name: str = "baffin"
+    network_address: str = "http://node.example:9000"
+    tls_key: bytes = TLS_KEY
+    secret: SecretKey = field(default_factory=lambda: SecretKey(5))
+    public_key: bytes | None = None
+    """Of the secret key, if None."""
+    proven_for: bytes = OWNER
+    domain: bytes = DOMAIN
+    commission: int = 3_000
+    receiver: bytes = OWNER
+
+
+class Deployment:
+    """A registry on a chain, whose transactions are one."""
+
+    def __init__(self) -> None:
+        self.transaction = Transaction()
+        self.call_registry("init")
+        (founder,) = self.transaction.host.outputs.values()
+        assert founder.owner == Owner(OwnerKind.ADDRESS, OWNER)
+        self.call_registry("create", founder.value, CHAIN)
+        (registry,) = (one for one in self.transaction.host.outputs.values() if one.type.name == "Registry")
+        assert registry.owner == Owner(OwnerKind.SHARED)
+        self.registry = Ref([registry.value], 0)
+
+    def call_registry(self, name: str, *arguments: Value, sender: bytes = OWNER) -> Any:
+        """Call a function of the module."""
+        return self.transaction.call("registry", name, *arguments, sender=sender)
+
+    def register(self, given: Registration, sender: bytes = OWNER) -> tuple[Value, Value]:
+        """Return the owner's and the operator's capability."""
+        proof = bls.proof_of_possession(given.secret, f"0x{given.proven_for.hex()}", given.domain)
+        owner_cap, operator_cap = self.call_registry(
+            "register",
+            self.registry,
+            text(given.name),
+            text(given.network_address),
+            given.tls_key,
+            given.public_key if given.public_key is not None else given.secret.public_key,
+            proof,
+            given.commission,
+            given.receiver,
+            sender=sender,
+        )
+        return owner_cap, operator_cap
+
+    def node(self, node_id: int) -> Any:
+        """Return a node as the registry keeps it, a value of `Node`."""
+        name = Datatype(ModuleId(PACKAGE, "registry"), "Node")
+        (value,) = (
+            child.place[0][2]
+            for child in self.transaction.host.children.values()
+            if child.type.arguments[1:] == (name,) and child.place[0][1] == node_id
+        )
+        return value
+
+    def events(self) -> list[tuple[str, Any]]:
+        """Return the events so far: name and fields."""
+        codec = self.transaction.codec
+        return [(one.type.name, codec.decode(one.type, one.contents)) for one in self.transaction.host.events]
+
+
+def text(content: str) -> Value:
+    return [bytearray(content.encode())]
+
+
+def id_of(cap: Value) -> Any:
+    return cap[0][0]
+
+
+def test_registry_has_the_domain_of_its_chain_and_package() -> None:
+    deployment = Deployment()
+    assert deployment.call_registry("domain", deployment.registry) == DOMAIN
+    assert deployment.events() == [("RegistryCreated", [deployment.registry.get()[0][0], DOMAIN])]
+
+
+def test_registered_node_has_what_it_was_registered_with() -> None:
+    deployment, given = Deployment(), Registration()
+    owner_cap, operator_cap = deployment.register(given)
+    assert (owner_cap[1], operator_cap[1]) == (1, 1)
+    compressed = deployment.transaction.call(
+        "bls12381", "g1_from_bytes", given.secret.public_key, package=SUI
+    )
+    key = deployment.transaction.call("bls12381", "g1_to_uncompressed_g1", compressed, package=SUI)
+    assert deployment.node(1) == [
+        [[id_of(operator_cap)]],
+        OWNER,
+        text(given.name),
+        text(given.network_address),
+        TLS_KEY,
+        key,
+        3_000,
+    ]
+    second, _ = deployment.register(Registration(secret=SecretKey(6)))
+    assert second[1] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"name": " baffin"}, "EInvalidName"),
+        ({"name": "b\u00e4ffin"}, "EInvalidName"),
+        ({"network_address": "node.example:9000"}, "EInvalidNetworkAddress"),
+        ({"tls_key": bytes(31)}, "EInvalidTlsKey"),
+        ({"commission": 3_001}, "ECommissionTooHigh"),
+        ({"public_key": SecretKey(5).public_key[:-1]}, "EInvalidKey"),
+        ({"public_key": b"\xc0" + bytes(47)}, "EInvalidKey"),
+        ({"public_key": SecretKey(6).public_key}, "EInvalidProofOfPossession"),
+        ({"public_key": b"\x80" + bytes(46) + b"\x01"}, "EInvalidProofOfPossession"),
+        ({"proven_for": STRANGER}, "EInvalidProofOfPossession"),
+        ({"domain": keccak(CHAIN + OWNER)}, "EInvalidProofOfPossession"),
+        ({"domain": keccak(bytes(32) + PACKAGE)}, "EInvalidProofOfPossession"),
+    ],
+)  # fmt: skip
+def test_invalid_registration_is_refused(change: dict[str, Any], error: str) -> None:
+    with pytest.raises(Refused, match=f"^{error}$"):
+        Deployment().register(replace(Registration(), **change))
+
+
+def test_proof_of_possession_serves_its_account_alone() -> None:
+    with pytest.raises(Refused, match=r"^EInvalidProofOfPossession$"):
+        Deployment().register(Registration(), sender=STRANGER)
+    Deployment().register(Registration(proven_for=STRANGER), sender=STRANGER)
+
+
+def test_key_is_registered_once() -> None:
+    deployment = Deployment()
+    deployment.register(Registration())
+    with pytest.raises(Refused, match=r"^EKeyInUse$"):
+        deployment.register(Registration(name="another"))
+
+
+def test_replaced_operator_can_do_nothing_more() -> None:
+    deployment = Deployment()
+    owner_cap, first = deployment.register(Registration())
+    second = deployment.call_registry("replace_operator", deployment.registry, owner_cap)
+    moved = (text("https://new.example"), bytes(32))
+    deployment.call_registry("change_network_address", deployment.registry, second, *moved)
+    assert deployment.node(1)[3:5] == [moved[0], moved[1]]
+    with pytest.raises(Refused, match=r"^ENotOperator$"):
+        deployment.call_registry("change_network_address", deployment.registry, first, *moved)
+    deployment.call_registry("resign_operator", deployment.registry, first)
+    assert deployment.node(1)[0] == [[id_of(second)]], "one that is replaced takes nothing with it"
+
+
+def test_node_without_an_operator_gets_one_from_its_owner() -> None:
+    deployment = Deployment()
+    owner_cap, operator_cap = deployment.register(Registration())
+    deployment.call_registry("resign_operator", deployment.registry, operator_cap)
+    assert deployment.node(1)[0] == [[]]
+    again = deployment.call_registry("replace_operator", deployment.registry, owner_cap)
+    assert deployment.node(1)[0] == [[id_of(again)]]
+
+
+@pytest.mark.parametrize(
+    ("address", "tls_key", "error"),
+    [("http://node:0", TLS_KEY, "EInvalidNetworkAddress"), ("http://node", bytes(33), "EInvalidTlsKey")],
+)
+def test_invalid_address_is_refused_of_an_operator(address: str, tls_key: bytes, error: str) -> None:
+    deployment = Deployment()
+    _, operator_cap = deployment.register(Registration())
+    with pytest.raises(Refused, match=f"^{error}$"):
+        deployment.call_registry(
+            "change_network_address", deployment.registry, operator_cap, text(address), tls_key
+        )
+
+
+def test_registry_of_another_version_is_refused() -> None:
+    deployment = Deployment()
+    deployment.registry.get()[1] = 2
+    with pytest.raises(Refused, match=r"^EWrongVersion$"):
+        deployment.register(Registration())
+    with pytest.raises(Refused, match=r"^EWrongVersion$"):
+        deployment.call_registry("domain", deployment.registry)
+
+
+def test_registry_needs_a_whole_digest_of_its_chain() -> None:
+    deployment = Deployment()
+    (founder,) = (one for one in deployment.transaction.host.outputs.values() if one.type.name == "Founder")
+    with pytest.raises(Refused, match=r"^EInvalidChain$"):
+        deployment.call_registry("create", founder.value, CHAIN[:4])
+
+
+def test_events_tell_all_of_the_nodes() -> None:
+    """The nodes as events tell them, after a random history, are those that the registry keeps."""
+    deployment, draw = Deployment(), random.Random(3)
+    caps: dict[int, list[Value]] = {}
+    for step in range(60):
+        action = draw.choice(("register", "move", "replace", "resign", "receiver"))
+        if action == "register" or not caps:
+            secret = SecretKey(100 + step)
+            owner_cap, operator_cap = deployment.register(Registration(name=f"n{step}", secret=secret))
+            caps[owner_cap[1]] = [owner_cap, operator_cap]
+            continue
+        node_id = draw.choice(sorted(caps))
+        owner_cap, operator_cap = caps[node_id]
+        if action == "move" and operator_cap:
+            address = text(f"http://n{step}.example")
+            deployment.call_registry(
+                "change_network_address", deployment.registry, operator_cap, address, draw.randbytes(32)
+            )
+        elif action == "resign" and operator_cap:
+            deployment.call_registry("resign_operator", deployment.registry, operator_cap)
+            caps[node_id][1] = None
+        elif action == "replace":
+            caps[node_id][1] = deployment.call_registry("replace_operator", deployment.registry, owner_cap)
+        elif action == "receiver":
+            deployment.call_registry("change_receiver", deployment.registry, owner_cap, draw.randbytes(32))
+    told = nodes_told(deployment.events())
+    assert sorted(told) == list(range(1, len(caps) + 1))
+    for node_id, node in told.items():
+        kept = deployment.node(node_id)
+        public_key = deployment.transaction.call("bls12381", "uncompressed_g1_to_g1", kept[5], package=SUI)
+        assert node == [*kept[:5], public_key[0], kept[6]]
+
+
+def nodes_told(events: list[tuple[str, Any]]) -> dict[int, list[Any]]:
+    """Return the nodes that events tell of, each as the registry keeps it, but the key compressed."""
+    nodes: dict[int, list[Any]] = {}
+    for name, (node_id, *fields) in events:
+        match name:
+            case "NodeRegistered":
+                _, _, operator_cap, receiver, *rest = fields
+                nodes[node_id] = [[[operator_cap]], receiver, *rest]
+            case "OperatorChanged":
+                nodes[node_id][0] = fields[0]
+            case "ReceiverChanged":
+                nodes[node_id][1] = fields[0]
+            case "NetworkAddressChanged":
+                nodes[node_id][3:5] = fields
+    return nodes
