@@ -14,6 +14,8 @@ from committee.errors import HauloutError
 from localnet.sui_double.move.binary import MAGIC, read_module
 from localnet.sui_double.move.errors import BadBytecode, BadBytes
 from localnet.sui_double.move.module import CompiledModule
+from localnet.sui_double.move.modules import Modules
+from localnet.sui_double.move.natives import all_natives
 from localnet.sui_double.move.reader import Reader
 
 WHEEL = "sui-sandbox"
@@ -47,6 +49,14 @@ def framework_modules() -> tuple[CompiledModule, ...]:
     if not modules:
         raise NoFramework(f"{WHEEL} is installed, and holds no Move modules: install the pinned version")
     return tuple(modules.values())
+
+
+@cache
+def framework() -> Modules:
+    """Return the framework's modules, linked: the base of every chain's. Raises `NoFramework`."""
+    linked = Modules(all_natives())
+    linked.add(framework_modules())
+    return linked
 
 
 def _embedded_modules(data: bytes) -> list[CompiledModule]:

@@ -6,18 +6,26 @@ import enum
 from dataclasses import dataclass
 from typing import Protocol
 
-from localnet.sui_double.move.types import Datatype
+from localnet.sui_double.move.natives.objects import blake2b
+from localnet.sui_double.move.natives.registry import SUI
+from localnet.sui_double.move.reader import uleb_bytes
+from localnet.sui_double.move.types import Datatype, ModuleId, type_tag_bytes
+
+DIGEST_SALT = b"Object::"
+GAS = Datatype(ModuleId(SUI, "sui"), "SUI")
+GAS_COIN = Datatype(ModuleId(SUI, "coin"), "Coin", (GAS,))
+"""The type of the coins that pay for transactions."""
 
 
 class OwnerKind(enum.Enum):
-    """Who may use an object."""
+    """Who may use an object. The value is the number in BCS."""
 
-    ADDRESS = "address"
+    ADDRESS = 0
     """The transactions of one account."""
-    OBJECT = "object"
+    OBJECT = 1
     """The object whose dynamic field it is."""
-    SHARED = "shared"
-    IMMUTABLE = "immutable"
+    SHARED = 2
+    IMMUTABLE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +35,11 @@ class Owner:
     kind: OwnerKind
     id: bytes = b""
     since: int = 0
+
+    def to_bytes(self) -> bytes:
+        """Return the owner in BCS."""
+        number = bytes([self.kind.value])
+        return number + (self.since.to_bytes(8, "little") if self.kind is OwnerKind.SHARED else self.id)
 
 
 IMMUTABLE = Owner(OwnerKind.IMMUTABLE)
@@ -43,6 +56,35 @@ class StoredObject:
     owner: Owner
     previous_transaction: bytes
     """Digest of the transaction that wrote this version."""
+    has_public_transfer: bool = True
+    """Whether its type has the ability `store`."""
+
+    @property
+    def digest(self) -> bytes:
+        """Return the hash that names this version, as Sui computes it (of an object without storage rebate)."""
+        parts = [
+            DIGEST_SALT,
+            b"\x00",  # a Move object, not a package
+            _type_bytes(self.type),
+            bytes([self.has_public_transfer]),
+            self.version.to_bytes(8, "little"),
+            uleb_bytes(len(self.contents)),
+            self.contents,
+            self.owner.to_bytes(),
+            uleb_bytes(len(self.previous_transaction)),
+            self.previous_transaction,
+            bytes(8),
+        ]
+        return blake2b(b"".join(parts))
+
+
+def _type_bytes(type_: Datatype) -> bytes:
+    """Return an object's type in BCS: Sui has short forms for coins."""
+    if type_ == GAS_COIN:
+        return b"\x01"
+    if (type_.module, type_.name) == (GAS_COIN.module, GAS_COIN.name):
+        return b"\x03" + type_tag_bytes(type_.arguments[0])
+    return b"\x00" + type_tag_bytes(type_)[1:]
 
 
 class Objects(Protocol):

@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 import committee.errors
+import localnet.sui_double.errors
 import localnet.sui_double.move.errors
 import storage.client.errors
 import storage.redstuff.errors
@@ -45,6 +46,7 @@ def defined(module: ModuleType) -> dict[str, str]:
     ("module", "root", "above"),
     [
         (committee.errors, "CommitteeError", {"CommitteeError": "HauloutError"}),
+        (localnet.sui_double.errors, "ChainRefusal", {}),
         (localnet.sui_double.move.errors, "MoveError", {}),
         (storage.client.errors, "ClientError", {}),
         (storage.redstuff.errors, "RedStuffError", {}),

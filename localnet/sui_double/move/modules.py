@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from localnet.sui_double.move.errors import BadBytecode, LinkError, UnsupportedNative
 from localnet.sui_double.move.module import (
@@ -73,21 +73,31 @@ class Function:
         return str(self.handle)
 
 
-class Modules:
-    """The modules of all published packages. They are immutable: a module is added once."""
+class _Entry(NamedTuple):
+    """A module with its functions and datatypes by name."""
 
-    def __init__(self, natives: dict[NativeName, Native]) -> None:
+    module: CompiledModule
+    functions: dict[str, Function]
+    datatypes: dict[str, StructDefinition | EnumDefinition]
+
+
+class Modules:
+    """The modules of published packages, which are immutable: a module is added once.
+
+    Those of `base` belong to them, and its modules link to each other alone.
+    """
+
+    def __init__(self, natives: dict[NativeName, Native], base: Modules | None = None) -> None:
         self.natives = natives
-        self._modules: dict[ModuleId, CompiledModule] = {}
-        self._functions: dict[ModuleId, dict[str, Function]] = {}
-        self._datatypes: dict[ModuleId, dict[str, StructDefinition | EnumDefinition]] = {}
+        self._base = base
+        self._entries: dict[ModuleId, _Entry] = {}
         self._fields: dict[Datatype, tuple[Type, ...]] = {}
         self._variants: dict[Datatype, tuple[tuple[Type, ...], ...]] = {}
 
     def add(self, modules: Iterable[CompiledModule]) -> None:
         """Add a package's modules. Raises `BadBytecode` when a name is declared twice, `LinkError` when it is known."""
         for module in modules:
-            if module.id in self._modules:
+            if self._find(module.id) is not None:
                 raise LinkError(f"module {module.id} is published already")
             functions = {
                 definition.handle.name: Function(self, module, definition) for definition in module.functions
@@ -96,37 +106,36 @@ class Modules:
             datatypes = {definition.handle.name: definition for definition in definitions}
             if len(functions) != len(module.functions) or len(datatypes) != len(definitions):
                 raise BadBytecode(f"{module.id} declares a name twice")
-            self._modules[module.id] = module
-            self._functions[module.id] = functions
-            self._datatypes[module.id] = datatypes
+            self._entries[module.id] = _Entry(module, functions, datatypes)
 
     def remove(self, ids: Iterable[ModuleId]) -> None:
         """Remove modules whose publication failed, and which therefore no other module links to."""
-        for id_ in ids:
-            self._modules.pop(id_, None)
-            self._functions.pop(id_, None)
-            self._datatypes.pop(id_, None)
+        gone = {id_ for id_ in ids if self._entries.pop(id_, None) is not None}
+        for known in (self._fields, self._variants):
+            for type_ in [type_ for type_ in known if type_.module in gone]:
+                del known[type_]
+
+    def remove_package(self, address: bytes) -> None:
+        """Remove all modules of a package whose publication failed."""
+        self.remove([id_ for id_ in self._entries if id_.address == address])
 
     def check(self, id_: ModuleId) -> None:
         """Check all code of a module and what it links to. Raises `BadBytecode` or `LinkError`."""
-        for function in self._functions[id_].values():
+        entry = self._entry(id_)
+        for function in entry.functions.values():
             if not function.is_native:
                 _ = function.steps
-        for handle in self._modules[id_].function_handles:
+        for handle in entry.module.function_handles:
             self.link(id_, handle)
 
     def module(self, id_: ModuleId) -> CompiledModule:
         """Return a module. Raises `LinkError`."""
-        try:
-            return self._modules[id_]
-        except KeyError:
-            raise LinkError(f"there is no module {id_}") from None
+        return self._entry(id_).module
 
     def function(self, id_: ModuleId, name: str) -> Function:
         """Return a function, whatever its visibility. Raises `LinkError`."""
-        self.module(id_)
         try:
-            return self._functions[id_][name]
+            return self._entry(id_).functions[name]
         except KeyError:
             raise LinkError(f"there is no function {id_}::{name}") from None
 
@@ -146,9 +155,8 @@ class Modules:
 
     def datatype(self, type_: Datatype) -> StructDefinition | EnumDefinition:
         """Return the definition of a datatype. Raises `LinkError`."""
-        self.module(type_.module)
         try:
-            definition = self._datatypes[type_.module][type_.name]
+            definition = self._entry(type_.module).datatypes[type_.name]
         except KeyError:
             raise LinkError(f"there is no datatype {type_.module}::{type_.name}") from None
         if len(definition.handle.type_parameters) != len(type_.arguments):
@@ -231,6 +239,16 @@ class Modules:
             self.check_arguments(type_.arguments, constraints, type_name(type_), parameters)
         elif isinstance(type_, Reference):
             raise LinkError(f"{type_name(type_)} as a type argument")
+
+    def _find(self, id_: ModuleId) -> _Entry | None:
+        found = self._entries.get(id_)
+        return self._base._find(id_) if found is None and self._base is not None else found
+
+    def _entry(self, id_: ModuleId) -> _Entry:
+        found = self._find(id_)
+        if found is None:
+            raise LinkError(f"there is no module {id_}")
+        return found
 
 
 def _with_key(argument: Abilities) -> Abilities:

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from localnet.sui_double.move.reader import uleb_bytes
+from localnet.sui_double.move.errors import BadBytes
+from localnet.sui_double.move.reader import Reader, uleb_bytes
 
 ADDRESS_BYTES = 32
+TYPE_DEPTH_LIMIT = 16
+"""Nesting of the types that a transaction names, and their number beside each other."""
 
 
 class ModuleId(NamedTuple):
@@ -195,3 +198,21 @@ def type_tag_bytes(type_: Type) -> bytes:
             ]
         )
     raise TypeError(f"{type_name(type_)} has no type tag")
+
+
+def read_type_tag(reader: Reader, depth: int = 0) -> Type:
+    """Return the type of a `TypeTag` in BCS. Raises `BadBytes`."""
+    if depth >= TYPE_DEPTH_LIMIT:
+        raise BadBytes("a type that is nested too deeply")
+    tag = reader.uleb()
+    for scalar, number in _SCALAR_TAGS.items():
+        if number == tag:
+            return scalar
+    if tag == _VECTOR_TAG:
+        return Vector(read_type_tag(reader, depth + 1))
+    if tag != _STRUCT_TAG:
+        raise BadBytes(f"unknown type tag {tag}")
+    address = reader.take(ADDRESS_BYTES)
+    module, name = (reader.take(reader.uleb()).decode("ascii", errors="replace") for _ in range(2))
+    arguments = tuple(read_type_tag(reader, depth + 1) for _ in range(reader.uleb(TYPE_DEPTH_LIMIT)))
+    return Datatype(ModuleId(address, module), name, arguments)

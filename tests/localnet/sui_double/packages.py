@@ -23,5 +23,15 @@ needs_framework = pytest.mark.skipif(
 @cache
 def harness_modules() -> tuple[bytes, ...]:
     """Return the modules of the differential tests' package."""
-    artifact = json.loads((HERE / "harness" / "harness.json").read_text())
+    return _modules("harness")
+
+
+@cache
+def shelf_modules() -> tuple[bytes, ...]:
+    """Return the modules of the package of the chain's tests."""
+    return _modules("shelf")
+
+
+def _modules(package: str) -> tuple[bytes, ...]:
+    artifact = json.loads((HERE / package / f"{package}.json").read_text())
     return tuple(base64.b64decode(module) for module in artifact["modules"].values())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from localnet.sui_double.framework import framework_modules
+from localnet.sui_double.framework import framework
 from localnet.sui_double.host import TransactionContext, TransactionHost
 from localnet.sui_double.move.bcs import Codec
 from localnet.sui_double.move.binary import read_module
@@ -49,8 +49,7 @@ class Outcome:
 @cache
 def modules() -> Modules:
     """Return the framework and the harness, linked."""
-    linked = Modules(all_natives())
-    linked.add(framework_modules())
+    linked = Modules(all_natives(), framework())
     package = [read_module(data, PACKAGE) for data in harness_modules()]
     linked.add(package)
     return linked

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from localnet.sui_double.framework import framework_modules
+from localnet.sui_double.framework import framework
 from localnet.sui_double.move.binary import read_module
 from localnet.sui_double.move.errors import BadBytecode, LinkError, MoveError
 from localnet.sui_double.move.modules import Modules
@@ -72,8 +72,7 @@ def test_module_that_has_an_address_is_not_published_at_another() -> None:
 def test_changed_byte_gives_a_refusal_or_a_module_that_passes_its_checks() -> None:
     """No other error comes out: a Python exception would be an instruction that nothing had checked."""
     draw = random.Random(1)
-    linked = Modules(all_natives())
-    linked.add(framework_modules())
+    linked = Modules(all_natives(), framework())
     changes, refused = 200, 0
     for _ in range(changes):
         data = bytearray(draw.choice(harness_modules()))
