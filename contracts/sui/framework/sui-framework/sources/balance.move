@@ -1,0 +1,3 @@
+module sui::balance;
+
+public struct Balance<phantom T> has store { value: u64 }
