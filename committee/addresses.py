@@ -137,7 +137,8 @@ def _host(text: str, host: str) -> str:
     if len(host) > MAX_HOST_CHARACTERS or not all(1 <= len(one) <= MAX_LABEL_CHARACTERS for one in labels):
         raise _invalid(
             text,
-            f"a host has at most {MAX_HOST_CHARACTERS} characters, 1 to {MAX_LABEL_CHARACTERS} per label",
+            f"a host has at most {MAX_HOST_CHARACTERS} characters, 1 to {MAX_LABEL_CHARACTERS} between two dots, and "
+            "does not end with a dot",
         )
     return host
 

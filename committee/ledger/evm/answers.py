@@ -81,7 +81,10 @@ def quantity(result: Any, most: int = MAX_NUMBER) -> int:
 
 def fee(result: Any) -> int:
     """Read a fee: wei per unit of gas."""
-    return quantity(result, MAX_FEE_WEI)
+    wei = quantity(result)
+    if wei > MAX_FEE_WEI:
+        raise Unreadable(f"a price of gas above {MAX_FEE_WEI // 10**9} gwei, which is not believed")
+    return wei
 
 
 def data(result: Any, length: int | None = None) -> bytes:
