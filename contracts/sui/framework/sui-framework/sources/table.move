@@ -9,3 +9,4 @@ public fun borrow<K: copy + drop + store, V: store>(self: &Table<K, V>, key: K):
 #[syntax(index)]
 public fun borrow_mut<K: copy + drop + store, V: store>(self: &mut Table<K, V>, key: K): &mut V { abort }
 public fun contains<K: copy + drop + store, V: store>(self: &Table<K, V>, key: K): bool { abort }
+public fun remove<K: copy + drop + store, V: store>(self: &mut Table<K, V>, key: K): V { abort }

@@ -1,0 +1,255 @@
+/// The stake on one node: what stands for it, what joins and what leaves, by period.
+///
+/// A node's periods are settled in order, each once it is over: the pay comes in, then what leaves goes out and what joins
+/// comes in, all at the next period's rate. No staker waits for that, and no loop goes over stakes: all that joins with one
+/// period is a pool of its own, whose tokens become shares of the node's pool, and all that leaves with one is another, whose
+/// shares become tokens.
+///
+/// All amounts are numbers; whoever calls this keeps the tokens, and names the periods.
+module haulout::node_stake;
+
+use haulout::pool::{Self, Pool};
+use sui::event;
+use sui::table::{Self, Table};
+
+/// Nothing is to be staked.
+const EZeroAmount: u64 = 17;
+/// A stake would have fewer shares than the least: shares could be made so dear that rounding takes from others.
+const EStakeTooSmall: u64 = 18;
+/// A stake is on another node.
+const EOtherNode: u64 = 19;
+/// A stake does not stand: it is yet to join, or leaves.
+const ENotStanding: u64 = 20;
+/// A stake does not leave, or can no longer stay.
+const ENotLeaving: u64 = 21;
+/// A period is settled, with which something is to join or leave.
+const ESettled: u64 = 22;
+/// A period is not settled, with which a stake leaves.
+const ENotSettled: u64 = 23;
+/// A node on which nothing stands is paid.
+const ENothingStands: u64 = 24;
+
+const LEAST_SHARES: u128 = 1_000_000;
+
+public struct NodeStake has store {
+    node_id: u32,
+    /// What stands, at the rate of period `settled`.
+    pool: Pool,
+    /// The first period that is not settled.
+    settled: u32,
+    /// Tokens that join with later periods.
+    joining: u128,
+    /// Shares of the pool that leave with later periods.
+    leaving: u128,
+    /// Period → the tokens that join with it; once all before it are settled, the shares that these became.
+    joinings: Table<u32, Pool>,
+    /// Period → the shares that leave with it; once all before it are settled, the tokens that these became.
+    leavings: Table<u32, Pool>,
+}
+
+/// A staker's part of a node's stake, which can be given away as any object.
+public struct Stake has key, store { id: UID, node_id: u32, phase: Phase }
+
+public enum Phase has copy, drop, store {
+    /// Shares of all that joins with a period.
+    Joining { period: u32, shares: u128 },
+    /// Shares of all that stands.
+    Standing { shares: u128 },
+    /// Shares of all that leaves with a period.
+    Leaving { period: u32, shares: u128 },
+}
+
+/// A stake is new, or its phase is.
+public struct StakeChanged has copy, drop { stake: ID, node_id: u32, phase: Phase }
+
+/// A stake is withdrawn, or has become part of another.
+public struct StakeEnded has copy, drop { stake: ID, node_id: u32, withdrawn: u64 }
+
+/// All periods of a node before this one are settled; so many shares joined, and tokens left.
+public struct PeriodSettled has copy, drop {
+    node_id: u32,
+    period: u32,
+    tokens: u64,
+    shares: u128,
+    joined: u128,
+    left: u64,
+}
+
+/// Returns the stake on a node on which nothing is staked yet; `period` is the current one.
+public(package) fun new(node_id: u32, period: u32, ctx: &mut TxContext): NodeStake {
+    NodeStake {
+        node_id,
+        pool: pool::new(),
+        settled: period,
+        joining: 0,
+        leaving: 0,
+        joinings: table::new(ctx),
+        leavings: table::new(ctx),
+    }
+}
+
+/// Returns a stake that joins with a period, the first whose committee is not elected yet.
+///
+/// Aborts with `EZeroAmount`, `ESettled`, or `EStakeTooSmall` by the rate of now.
+public(package) fun stake(self: &mut NodeStake, amount: u64, period: u32, ctx: &mut TxContext): Stake {
+    assert!(amount > 0, EZeroAmount);
+    assert!(period > self.settled, ESettled);
+    let amount = amount as u128;
+    check_size(self.pool.price(amount));
+    let shares = enter(&mut self.joinings, period, amount);
+    self.joining = self.joining + amount;
+    new_stake(self.node_id, Phase::Joining { period, shares }, ctx)
+}
+
+/// Has a stake leave with a period, the first whose committee is not elected yet. Until then it stands.
+///
+/// Aborts with `EOtherNode`, `ENotStanding` or `ESettled`.
+public(package) fun unstake(self: &mut NodeStake, stake: &mut Stake, period: u32) {
+    assert!(period > self.settled, ESettled);
+    let left = self.standing_shares(stake);
+    let shares = enter(&mut self.leavings, period, left);
+    self.leaving = self.leaving + left;
+    stake.become(Phase::Leaving { period, shares });
+}
+
+/// Has a leaving stake stay, unless a committee is elected without it: `period` is the first whose committee is not.
+///
+/// Aborts with `EOtherNode` or `ENotLeaving`.
+public(package) fun stay(self: &mut NodeStake, stake: &mut Stake, period: u32) {
+    self.check_node(stake);
+    let (with, shares) = stake.leaving();
+    assert!(with >= period && with > self.settled, ENotLeaving);
+    let left = exit(&mut self.leavings, with, shares);
+    self.leaving = self.leaving - left;
+    stake.become(Phase::Standing { shares: left });
+}
+
+/// Ends a stake that has left; returns its tokens. Aborts with `EOtherNode`, `ENotLeaving` or `ENotSettled`.
+///
+/// Whether it can still be slashed is the caller's to know.
+public(package) fun withdraw(self: &mut NodeStake, stake: Stake): u64 {
+    self.check_node(&stake);
+    let (period, shares) = stake.leaving();
+    assert!(period <= self.settled, ENotSettled);
+    let amount = exit(&mut self.leavings, period, shares) as u64;
+    stake.end(amount);
+    amount
+}
+
+/// Takes some of a stake's shares out as another stake. Aborts with `EOtherNode`, `ENotStanding` or `EStakeTooSmall`.
+public(package) fun split(self: &mut NodeStake, stake: &mut Stake, shares: u128, ctx: &mut TxContext): Stake {
+    let held = self.standing_shares(stake);
+    check_size(shares);
+    assert!(held >= shares, EStakeTooSmall);
+    check_size(held - shares);
+    stake.become(Phase::Standing { shares: held - shares });
+    new_stake(self.node_id, Phase::Standing { shares }, ctx)
+}
+
+/// Makes a stake part of another. Aborts with `EOtherNode` or `ENotStanding`.
+public(package) fun join(self: &mut NodeStake, stake: &mut Stake, mut other: Stake) {
+    let shares = self.standing_shares(stake) + self.standing_shares(&mut other);
+    other.end(0);
+    stake.become(Phase::Standing { shares });
+}
+
+/// Settles one period, with the stakers' pay for it. Aborts with `ENothingStands` if there is pay and nobody to have it.
+public(package) fun settle(self: &mut NodeStake, pay: u64) {
+    assert!(pay == 0 || self.pool.shares() > 0, ENothingStands);
+    self.pool.raise(pay as u128);
+    let period = self.settled + 1;
+    let leaving = amount_in(&self.leavings, period);
+    let left = self.pool.exit(leaving);
+    if (leaving > 0) self.leavings[period].exchange(left);
+    let joining = amount_in(&self.joinings, period);
+    let joined = self.pool.enter(joining);
+    if (joining > 0) self.joinings[period].exchange(joined);
+    self.leaving = self.leaving - leaving;
+    self.joining = self.joining - joining;
+    self.settled = period;
+    let (tokens, shares) = (self.pool.amount() as u64, self.pool.shares());
+    event::emit(PeriodSettled { node_id: self.node_id, period, tokens, shares, joined, left: left as u64 });
+}
+
+/// Passes over the periods before the current one if nothing stood in them and nothing joins.
+public(package) fun pass_over(self: &mut NodeStake, period: u32) {
+    let is_empty = self.pool.shares() == 0 && self.joining == 0;
+    if (is_empty && self.settled < period) self.settled = period;
+}
+
+/// Returns what stands for a period, as it is worth now: the first whose committee is not elected yet, or the one before.
+public fun standing_for(self: &NodeStake, period: u32): u64 {
+    let joining = self.joining - amount_in(&self.joinings, period + 1);
+    let leaving = self.leaving - amount_in(&self.leavings, period + 1);
+    (self.pool.worth(self.pool.shares() - leaving) + joining) as u64
+}
+
+/// Returns the first period that is not settled.
+public fun settled(self: &NodeStake): u32 { self.settled }
+
+/// Returns the shares of a stake that stands; one that has joined since it was last used does so.
+fun standing_shares(self: &mut NodeStake, stake: &mut Stake): u128 {
+    self.check_node(stake);
+    match (stake.phase) {
+        Phase::Standing { shares } => shares,
+        Phase::Joining { period, shares } => {
+            assert!(period <= self.settled, ENotStanding);
+            let shares = exit(&mut self.joinings, period, shares);
+            stake.become(Phase::Standing { shares });
+            shares
+        },
+        Phase::Leaving { .. } => abort ENotStanding,
+    }
+}
+
+/// Returns the period with which a stake leaves, and its shares. Aborts with `ENotLeaving`.
+fun leaving(stake: &Stake): (u32, u128) {
+    match (stake.phase) {
+        Phase::Leaving { period, shares } => (period, shares),
+        _ => abort ENotLeaving,
+    }
+}
+
+fun new_stake(node_id: u32, phase: Phase, ctx: &mut TxContext): Stake {
+    let stake = Stake { id: object::new(ctx), node_id, phase };
+    event::emit(StakeChanged { stake: object::id(&stake), node_id, phase });
+    stake
+}
+
+fun become(stake: &mut Stake, phase: Phase) {
+    stake.phase = phase;
+    event::emit(StakeChanged { stake: object::id(stake), node_id: stake.node_id, phase });
+}
+
+fun end(stake: Stake, withdrawn: u64) {
+    event::emit(StakeEnded { stake: object::id(&stake), node_id: stake.node_id, withdrawn });
+    let Stake { id, .. } = stake;
+    id.delete();
+}
+
+fun check_node(self: &NodeStake, stake: &Stake) {
+    assert!(stake.node_id == self.node_id, EOtherNode);
+}
+
+fun check_size(shares: u128) {
+    assert!(shares >= LEAST_SHARES, EStakeTooSmall);
+}
+
+/// Returns what joins or leaves with a period, or what it became.
+fun amount_in(pools: &Table<u32, Pool>, period: u32): u128 {
+    if (pools.contains(period)) pools[period].amount() else 0
+}
+
+fun enter(pools: &mut Table<u32, Pool>, period: u32, amount: u128): u128 {
+    if (!pools.contains(period)) pools.add(period, pool::new());
+    pools[period].enter(amount)
+}
+
+/// Takes shares out of a period's pool, which ends with the last of them.
+fun exit(pools: &mut Table<u32, Pool>, period: u32, shares: u128): u128 {
+    let amount = pools[period].exit(shares);
+    if (pools[period].shares() == 0) {
+        pools.remove(period);
+    };
+    amount
+}
