@@ -22,6 +22,7 @@ from committee.ledger.evm.deployment import (
     Roles,
     domain_of,
 )
+from committee.ledger.evm.newest import newest_block
 from committee.ledger.evm.outbox import transactions_of
 from committee.ledger.evm.providers import Providers
 from committee.ledger.evm.refusals import Behind, EndpointError
@@ -90,7 +91,7 @@ async def deploy(
                 raise await _planned(sender, lacking)
             with _unfinished(sender, nonce):
                 await _create(sender, lacking, addresses)
-                newest = await rpc.request("eth_getBlockByNumber", "latest", False, read=answers.block)
+                newest = await newest_block(rpc)
             block = max(sender.mined_block, 0) or newest.mark.number
     return Deployment(
         chain_id,

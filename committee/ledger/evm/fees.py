@@ -6,6 +6,7 @@ import contextlib
 
 from committee.errors import LedgerUnavailable
 from committee.ledger.evm import answers
+from committee.ledger.evm.newest import newest_block
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.together import both
 
@@ -26,9 +27,7 @@ async def bid(rpc: Rpc) -> dict[str, int]:
 
     A legacy transaction's `gasPrice` where nothing tells a tip.
     """
-    block, tip = await both(
-        rpc.request("eth_getBlockByNumber", "latest", False, read=answers.block), _tip(rpc)
-    )
+    block, tip = await both(newest_block(rpc), _tip(rpc))
     if block.base_fee_wei is None or tip is None:
         price = await rpc.eth.gas_price
         return {"gasPrice": price * (100 + LEGACY_HEADROOM_PERCENT) // 100}
@@ -41,7 +40,7 @@ async def raised(rpc: Rpc, offer: dict[str, int], least_tip_wei: int) -> dict[st
     That is the tip that its refusal names (0 for none), and the price that it names for legacy transactions: some name
     a tip in `eth_maxPriorityFeePerGas` that they do not take. Raises `LedgerUnavailable`.
     """
-    block = await rpc.request("eth_getBlockByNumber", "latest", False, read=answers.block)
+    block = await newest_block(rpc)
     price = await rpc.eth.gas_price
     if block.base_fee_wei is None or "gasPrice" in offer:
         return {

@@ -268,14 +268,15 @@ class Reader:
         return await self._rpc.request("eth_getBlockByNumber", "latest", False, read=read)
 
     async def block(self, which: int | Tag) -> Block:
-        """Return a block by number or tag. Raises `LedgerUnavailable` when unknown, `FinalityUnknown` for a tag."""
-        if which == "latest":  # unknown for a while to some endpoints that are being synchronised
+        """Return a block by number, of one that is there, or by tag.
+
+        Raises `LedgerUnavailable` when it stays unknown, `FinalityUnknown` for a tag.
+        """
+        if which not in ("safe", "finalized"):  # unknown for a while to some of the machines behind a URL
             return await self.once_there(lambda: self._block(which))
         try:
             return await self._block(which)
         except (Behind, EndpointError) as error:
-            if which not in ("safe", "finalized"):
-                raise
             raise FinalityUnknown(
                 f"the chain's endpoint tells no {which} block: {error}. If it never does, the chain has none: nodes "
                 'then want `confirmations` in node.toml, and the deployment manifest "finality": "latest"'

@@ -203,9 +203,10 @@ async def test_null_in_the_place_of_no_logs_is_none(launch: Launch, spoilt: Spoi
     ids=["geth", "geth, of the first block", "Avalanche", "Nethermind"],
 )
 async def test_a_machine_that_lacks_the_newest_block_has_no_limit_of_a_range(
-    launch: Launch, spoilt: SpoiltConnection, code: int, message: str
+    launch: Launch, spoilt: SpoiltConnection, code: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """go-ethereum#24078, execution-apis#875: many are behind one URL. A limit would be remembered for minutes."""
+    monkeypatch.setattr("committee.ledger.evm.history.BEHIND_PAUSES_S", (0.0,) * 2)
     network = await launch(STAKES)
     await network.begin_epoch()
     view = await fresh(await settled_ledger(network, spoilt.url, 0))
@@ -217,6 +218,32 @@ async def test_a_machine_that_lacks_the_newest_block_has_no_limit_of_a_range(
     assert view.is_registered(blob_id)
     assert view.block == await network.operator.head()
     assert spoilt.asked.count("eth_getLogs") == 3
+
+
+@pytest.mark.parametrize("told", ["the newest block", "the block it has just told of"])
+async def test_a_block_that_is_there_and_told_as_null_is_asked_for_again(
+    launch: Launch, spoilt: SpoiltConnection, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ethereumjs/ethrpc#113, INFURA/infura#43: some of the machines behind a URL do not know it for a moment."""
+    for module in ("newest", "reader"):
+        monkeypatch.setattr(f"committee.ledger.evm.{module}.BEHIND_PAUSES_S", (0.0,) * 2)
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    is_newest, left = told == "the newest block", 2
+
+    async def rule(method: str, parameters: list[Any]) -> web.StreamResponse | None:
+        nonlocal left
+        if method != "eth_getBlockByNumber" or (parameters[0] == "latest") != is_newest or not left:
+            return None
+        left -= 1
+        return web.json_response({"jsonrpc": "2.0", "id": 1, "result": None})
+
+    spoilt.rules.append(rule)
+    if is_newest:
+        await operator.mint(HOLDER, 5)  # at a price that the newest block tells
+    else:
+        assert await operator.block_time_s(network.deployment.block) > 0
+    assert not left
 
 
 @pytest.mark.parametrize("told", ["0x", None])
