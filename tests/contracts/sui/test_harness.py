@@ -9,7 +9,8 @@ import pytest
 from tests.contracts.sui.build import build
 
 PACKAGES = [
-    Path(__file__).parents[2] / "localnet" / "sui_double" / name / "Move.toml" for name in ("harness",)
+    Path(__file__).parents[2] / "localnet" / "sui_double" / name / "Move.toml"
+    for name in ("harness", "shelf")
 ]
 
 
