@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from eth_utils.crypto import keccak
 
 from committee import addresses, messages, shards
 from committee.membership import Committee, Member
 from committee.messages import Intent
+from committee.terms import Terms, decided_terms
+from storage.redstuff import BlobMetadata, Parameters
 
 Holdings = Mapping[int, Sequence[int]]
 
@@ -168,6 +171,67 @@ def votes(sizes: Iterable[int]) -> str:
         body += f"    assert!(votes::quorum({n_shards}) == {committee.quorum}, {n_shards});\n"
         body += f"    assert!(votes::one_correct({n_shards}) == {committee.one_correct}, {n_shards});\n"
     return body
+
+
+def encodings(draw: random.Random, count: int) -> str:
+    """Sizes of blobs, among them the empty one, the longest, and those about a symbol that grows; and their ids."""
+    body = ""
+    for _ in range(count):
+        grid = Parameters(draw.choice((4, 5, 6, 7, 10, 100, 301, 1000, draw.randint(4, 1000))))
+        step = 2 * grid.p * grid.s
+        around = draw.randrange(grid.max_blob_bytes // step) * step + draw.randint(0, 1)
+        length = draw.choice((0, 1, around, grid.max_blob_bytes, draw.randrange(grid.max_blob_bytes)))
+        n_shards, symbol = grid.n_shards, grid.symbol_size(length)
+        encoded = n_shards * ((grid.p + grid.s) * symbol + 64 * n_shards + 32)
+        root = draw.randbytes(32)
+        on_chain, blob_id = (
+            int.from_bytes(one, "little") for one in (root, BlobMetadata.id_of(length, root))
+        )
+        body += f"""    assert!(encoding::symbol_size({n_shards}, {length}) == {symbol});
+    assert!(encoding::encoded_size({n_shards}, {length}) == {encoded});
+    assert!(encoding::blob_id({length}, {on_chain}) == {blob_id});
+"""
+    return body
+
+
+def decisions(draw: random.Random, count: int) -> str:
+    """Votes of members with a quorum, and what they make of the terms."""
+    body, decided = "", 0
+    while decided < count:
+        weights = {node_id: draw.randint(1, 9) for node_id in range(draw.randint(1, 7))}
+        committee = Committee(1, sum(weights.values()), _members(weights))
+        votes = {node_id: _terms(draw) for node_id in weights if draw.random() < 0.9}
+        before = _terms(draw)
+        after = decided_terms(before, votes, weights, committee.quorum)
+        if after is None:
+            continue
+        decided += 1
+        body += f"""    let votes = {_list(map(_terms_in_move, votes.values()))};
+    let decided = {_terms_in_move(before)}.decided(
+        &votes, &{_list(weights[node_id] for node_id in votes)}, {committee.quorum},
+    );
+    assert!(decided == {_terms_in_move(after)});
+"""
+    return body
+
+
+def _members(weights: Mapping[int, int]) -> tuple[Member, ...]:
+    ends = list(accumulate(weights.values(), initial=0))
+    shards_of = zip(weights, ends, ends[1:], strict=False)
+    return tuple(Member(node_id, "", "", b"", tuple(range(*part))) for node_id, *part in shards_of)
+
+
+def _terms(draw: random.Random) -> Terms:
+    """Terms near to each other, or anything; prices are below the largest on Sui, where they have 64 bits."""
+
+    def one(least: int, most: int) -> int:
+        return draw.choice((least, draw.randint(least, 8), draw.randint(90, 110), draw.randint(least, most)))
+
+    return Terms(one(1, 2**62), one(0, 2**62), draw.choice((one(0, 2**64 - 1), 2**64 - 1)))
+
+
+def _terms_in_move(terms: Terms) -> str:
+    return f"terms::new({terms.price_per_mib_period}, {terms.write_price_per_mib}, {terms.capacity_bytes})"
 
 
 def _candidates(draw: random.Random, count: int) -> list[tuple[int, int]]:

@@ -36,12 +36,17 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         ],
         "contact": list(cases.texts(draw, TEXTS)),
         "messages": list(cases.message_bodies(draw)),
+        "encoding": [cases.encodings(draw, 60)],
+        "terms": [cases.decisions(draw, 40)],
         "votes": [cases.votes([*range(4, 50), 100, 1000])],
     }
     package = copy_package(tmp_path_factory.mktemp("rules") / "package")
     for rules, bodies in tests.items():
         functions = (f"#[test]\nfun t{place}() {{\n{body}}}\n" for place, body in enumerate(bodies))
-        modules = "".join(f"use haulout::{one};\n" for one in ("assignment", "contact", "messages", "votes"))
+        modules = "".join(
+            f"use haulout::{one};\n"
+            for one in ("assignment", "contact", "encoding", "messages", "terms", "votes")
+        )
         text = f"#[test_only, allow(unused_use)]\nmodule haulout::same_{rules};\n\n{modules}\n" + "\n".join(
             functions
         )
@@ -60,7 +65,15 @@ def test_unit_tests_of_the_package_pass(results: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "n_tests"), [("elections", HISTORIES + 6), ("contact", 2), ("messages", 8), ("votes", 1)]
+    ("rules", "n_tests"),
+    [
+        ("elections", HISTORIES + 6),
+        ("contact", 2),
+        ("messages", 8),
+        ("encoding", 1),
+        ("terms", 1),
+        ("votes", 1),
+    ],
 )
 def test_move_gives_what_python_gives(results: dict[str, str], rules: str, n_tests: int) -> None:
     of_rules = {name: result for name, result in results.items() if name.startswith(f"same_{rules}::")}
