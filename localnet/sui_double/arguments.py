@@ -55,12 +55,21 @@ class Slot:
 class Arguments:
     """Gives values to commands, by value or by reference, as Sui's rules allow it."""
 
-    def __init__(self, modules: Modules, codec: Codec, gas: Slot, inputs: list[Slot | PureSlot]) -> None:
+    def __init__(
+        self,
+        modules: Modules,
+        codec: Codec,
+        gas: Slot,
+        inputs: list[Slot | PureSlot],
+        taken: dict[bytes, StoredObject],
+    ) -> None:
+        """Take the values; inputs that are moved are noted in `taken`."""
         self.gas = gas
         self.inputs = inputs
         self.results: list[list[Slot]] = []
         self._modules = modules
         self._codec = codec
+        self._taken = taken
         self._borrowed: list[tuple[list[Value], bool]] = []
         """Places that the present command has references to, and whether they are mutable."""
 
@@ -117,6 +126,8 @@ class Arguments:
         self._check_free(slot.place, is_mutable=True)
         if not slot.may_move:
             raise CommandFailure(ARGUMENT_ERROR, "an object that is read only cannot be moved")
+        if slot.stored is not None:
+            self._taken[slot.stored.id] = slot.stored
         return slot.place.pop()
 
     def _borrow(self, slot: Slot | PureSlot, parameter: Reference) -> Value:

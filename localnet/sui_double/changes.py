@@ -56,9 +56,7 @@ def changes_of(
         stored = slot.stored
         assert stored is not None  # noqa: S101 (inputs and gas are stored objects)
         before[stored.id] = stored
-        if not slot.place:
-            gone.add(stored.id)
-        elif slot.may_change:
+        if slot.place and slot.may_change:
             written[stored.id] = writer.write(stored.type, slot.place[0], stored.owner)
     for id_, output in host.outputs.items():
         written[id_] = writer.write(output.type, output.value, output.owner)

@@ -12,7 +12,7 @@ from localnet.sui_double.effects import Change, Effects, Failure
 from localnet.sui_double.errors import CommandFailure
 from localnet.sui_double.host import TransactionContext, TransactionHost
 from localnet.sui_double.move.bcs import Codec
-from localnet.sui_double.move.errors import LimitFailure, MoveAbort, MoveError, MoveFailure
+from localnet.sui_double.move.errors import MoveAbort, MoveError, MoveFailure, StepsExhausted
 from localnet.sui_double.move.machine import Limits, Machine
 from localnet.sui_double.move.modules import Modules
 from localnet.sui_double.move.values import Value
@@ -72,7 +72,7 @@ class Execution:
         gas_value: Value = [[[self._coins[0].id]], [self._coins_total - budget]]
         gas = Slot(GAS_COIN, [gas_value], self._coins[0], is_gas=True)
         slots = [self._slot(index) for index in range(len(self._inputs))]
-        arguments = Arguments(environment.modules, environment.codec, gas, slots)
+        arguments = Arguments(environment.modules, environment.codec, gas, slots, host.taken)
         machine = Machine(environment.modules, environment.codec, host, environment.limits)
         executor = Executor(machine, host, arguments)
         try:
@@ -166,5 +166,5 @@ def _failure(error: MoveFailure | CommandFailure, command: int | None) -> Failur
         return Failure(error.kind, str(error), command)
     if isinstance(error, MoveAbort):
         return Failure("MOVE_ABORT", str(error), command, error.location, error.code)
-    kind = "INSUFFICIENT_GAS" if isinstance(error, LimitFailure) else "MOVE_PRIMITIVE_RUNTIME_ERROR"
+    kind = "INSUFFICIENT_GAS" if isinstance(error, StepsExhausted) else "MOVE_PRIMITIVE_RUNTIME_ERROR"
     return Failure(kind, str(error), command, error.location)

@@ -62,10 +62,13 @@ def link_package(modules: Modules, package: list[CompiledModule], dependencies: 
     ids = [module.id for module in package]
     try:
         modules.add(package)
+    except (BadBytecode, LinkError) as error:
+        raise CommandFailure("VM_VERIFICATION_OR_DESERIALIZATION_ERROR", str(error)) from None
+    try:
         for id_ in ids:
             modules.check(id_)
-            for function in initializers(modules, [id_]):
-                _check_initializer(function)
+        for function in initializers(modules, ids):
+            _check_initializer(function)
     except (BadBytecode, LinkError) as error:
         modules.remove(ids)
         raise CommandFailure("VM_VERIFICATION_OR_DESERIALIZATION_ERROR", str(error)) from None

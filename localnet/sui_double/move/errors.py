@@ -10,7 +10,8 @@ MoveError
     ├── ArithmeticFailure    overflow, division by zero, a cast or a shift out of range
     ├── VectorFailure        an index out of range, an empty vector popped, a wrong length unpacked
     ├── VariantFailure       an enum unpacked as a variant that it is not
-    └── LimitFailure         too many steps, too deep a call, too large a value
+    └── LimitFailure         too deep a call, too large or too many of something
+        └── StepsExhausted       too many instructions, where a network would be out of gas
 """
 
 from __future__ import annotations
@@ -95,3 +96,7 @@ class VariantFailure(MoveFailure):
 
 class LimitFailure(MoveFailure):
     """The execution used more than it may."""
+
+
+class StepsExhausted(LimitFailure):
+    """The execution took more instructions than it may."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from localnet.sui_double.move.bcs import Codec
-from localnet.sui_double.move.errors import LimitFailure, Location, MoveFailure
+from localnet.sui_double.move.errors import LimitFailure, Location, MoveFailure, StepsExhausted
 from localnet.sui_double.move.frame import Frame, Returned
 from localnet.sui_double.move.modules import Function, Modules
 from localnet.sui_double.move.types import Type
@@ -131,7 +131,7 @@ class Machine:
                 frame.next += 1
                 steps += 1
                 if steps > limit:
-                    raise LimitFailure(f"more than {limit} instructions")
+                    raise StepsExhausted(f"more than {limit} instructions")
                 change = step(frame)
                 if change is None:
                     continue

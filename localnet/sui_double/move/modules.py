@@ -95,9 +95,13 @@ class Modules:
         self._variants: dict[Datatype, tuple[tuple[Type, ...], ...]] = {}
 
     def add(self, modules: Iterable[CompiledModule]) -> None:
-        """Add a package's modules. Raises `BadBytecode` when a name is declared twice, `LinkError` when it is known."""
+        """Add modules, all or none.
+
+        Raises `BadBytecode` when a module declares a name twice, `LinkError` when there is a module of its name.
+        """
+        added: dict[ModuleId, _Entry] = {}
         for module in modules:
-            if self._find(module.id) is not None:
+            if module.id in added or self._find(module.id) is not None:
                 raise LinkError(f"module {module.id} is published already")
             functions = {
                 definition.handle.name: Function(self, module, definition) for definition in module.functions
@@ -106,7 +110,8 @@ class Modules:
             datatypes = {definition.handle.name: definition for definition in definitions}
             if len(functions) != len(module.functions) or len(datatypes) != len(definitions):
                 raise BadBytecode(f"{module.id} declares a name twice")
-            self._entries[module.id] = _Entry(module, functions, datatypes)
+            added[module.id] = _Entry(module, functions, datatypes)
+        self._entries |= added
 
     def remove(self, ids: Iterable[ModuleId]) -> None:
         """Remove modules whose publication failed, and which therefore no other module links to."""

@@ -158,7 +158,7 @@ def test_field_that_is_missing_aborts(world: World) -> None:
 def test_a_thousand_fields_a_transaction_and_no_more(world: World) -> None:
     draft = world.wallet.draft()
     world.call(draft, "fill", draft.object(world.shelf), u64(0), u64(1001))
-    world.wallet.fail(draft, "INSUFFICIENT_GAS")
+    world.wallet.fail(draft, "MOVE_PRIMITIVE_RUNTIME_ERROR")
     draft = world.wallet.draft()
     world.call(draft, "fill", draft.object(world.shelf), u64(0), u64(1000))
     world.wallet.succeed(draft)
@@ -169,6 +169,10 @@ def test_shared_object_is_deleted_and_never_owned_again(world: World) -> None:
     draft = world.wallet.draft()
     world.call(draft, "keep", draft.object(world.shelf), OTHER)
     world.wallet.fail(draft, "CONSENSUS_OBJECT_OPERATION_NOT_ALLOWED")
+    draft = world.wallet.draft()
+    world.call(draft, "share_again", draft.object(world.shelf))
+    assert kinds(world.wallet.succeed(draft)) == {"Coin": "changed", "Shelf": "changed"}
+    assert world.get(world.shelf).owner == Owner(OwnerKind.SHARED, since=world.publication.version)
     draft = world.wallet.draft()
     world.call(draft, "close", draft.object(world.shelf, is_mutable=False))
     world.wallet.fail(draft, "COMMAND_ARGUMENT_ERROR")

@@ -96,6 +96,9 @@ public fun close(shelf: Shelf) {
 #[allow(lint(share_owned, custom_state_change))]
 public fun keep(shelf: Shelf, recipient: address) { transfer::transfer(shelf, recipient) }
 
+#[allow(lint(share_owned))]
+public fun share_again(shelf: Shelf) { transfer::share_object(shelf) }
+
 public fun look(clock: &Clock, coin: &Coin<SUI>) {
     event::emit(Seen { time_ms: clock.timestamp_ms(), mist: coin.value() });
 }
