@@ -11,7 +11,7 @@ const ENoStake: u64 = 15;
 const FRACTION_BITS: u8 = 64;
 
 /// Which nodes have which shards: node ids ascending, each with its list, from whose tail it gives up.
-public struct Roster has copy, drop, store {
+public struct Roster has copy, drop {
     node_ids: vector<u32>,
     shards: vector<vector<u16>>,
 }

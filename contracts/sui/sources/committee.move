@@ -15,7 +15,7 @@ const ENotEnoughWeight: u64 = 4;
 /// The signature is not the signers' aggregate signature of the message.
 const EBadSignature: u64 = 5;
 
-public struct Member has copy, drop, store {
+public struct Member has drop, store {
     node_id: u32,
     /// Uncompressed, because keys in this form are added up without square roots.
     key: Element<UncompressedG1>,
@@ -24,7 +24,7 @@ public struct Member has copy, drop, store {
 }
 
 /// The members by ascending node id, and the sum of their keys.
-public struct Committee has copy, drop, store {
+public struct Committee has drop, store {
     epoch: u32,
     n_shards: u16,
     members: vector<Member>,
@@ -59,7 +59,7 @@ public(package) fun new(epoch: u32, members: vector<Member>): Committee {
 ///
 /// `bitmap` has one bit per member in the committee's order, least significant bit first; missing bytes count as 0.
 /// Aborts with `EBadBitmap`, `ENotEnoughWeight` or `EBadSignature`.
-public fun verify(
+public(package) fun verify(
     self: &Committee,
     intent: u8,
     domain: vector<u8>,
@@ -74,18 +74,8 @@ public fun verify(
     weight
 }
 
-public fun epoch(self: &Committee): u32 { self.epoch }
-
-public fun n_shards(self: &Committee): u16 { self.n_shards }
-
-public fun members(self: &Committee): &vector<Member> { &self.members }
-
-public fun node_id(self: &Member): u32 { self.node_id }
-
-public fun shards(self: &Member): &vector<u16> { &self.shards }
-
 /// Returns how many shards the member has.
-public fun weight(self: &Member): u16 { self.shards.length() as u16 }
+fun weight(self: &Member): u16 { self.shards.length() as u16 }
 
 /// Returns the sum of the keys of the members that a bitmap marks, and their weight.
 ///

@@ -178,14 +178,14 @@ public(package) fun pass_over(self: &mut NodeStake, period: u32) {
 }
 
 /// Returns what stands for a period, as it is worth now: the first whose committee is not elected yet, or the one before.
-public fun standing_for(self: &NodeStake, period: u32): u64 {
+public(package) fun standing_for(self: &NodeStake, period: u32): u64 {
     let joining = self.joining - amount_in(&self.joinings, period + 1);
     let leaving = self.leaving - amount_in(&self.leavings, period + 1);
     (self.pool.worth(self.pool.shares() - leaving) + joining) as u64
 }
 
 /// Returns the first period that is not settled.
-public fun settled(self: &NodeStake): u32 { self.settled }
+public(package) fun settled(self: &NodeStake): u32 { self.settled }
 
 /// Returns the shares of a stake that stands; one that has joined since it was last used does so.
 fun standing_shares(self: &mut NodeStake, stake: &mut Stake): u128 {

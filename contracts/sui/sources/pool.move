@@ -14,17 +14,17 @@ public(package) fun new(): Pool {
     Pool { amount: 0, shares: 0 }
 }
 
-public fun amount(self: &Pool): u128 { self.amount }
+public(package) fun amount(self: &Pool): u128 { self.amount }
 
-public fun shares(self: &Pool): u128 { self.shares }
+public(package) fun shares(self: &Pool): u128 { self.shares }
 
 /// Returns the shares that `amount` gives.
-public fun price(self: &Pool, amount: u128): u128 {
+public(package) fun price(self: &Pool, amount: u128): u128 {
     if (self.amount == 0) amount else scaled(amount, self.shares, self.amount)
 }
 
 /// Returns what shares of the pool are worth.
-public fun worth(self: &Pool, shares: u128): u128 {
+public(package) fun worth(self: &Pool, shares: u128): u128 {
     if (shares == 0) 0 else scaled(shares, self.amount, self.shares)
 }
 

@@ -82,12 +82,6 @@ public(package) fun merge(self: &mut Reservation, mut other: Reservation, curren
     self.announce();
 }
 
-public fun mebibytes(self: &Reservation): u64 { self.mebibytes }
-
-public fun start_period(self: &Reservation): u32 { self.start_period }
-
-public fun end_period(self: &Reservation): u32 { self.end_period }
-
 fun forget_before(self: &mut Reservation, current: u32) {
     assert!(current < self.end_period, EExpired);
     if (self.start_period < current) self.start_period = current;
