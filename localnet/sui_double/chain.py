@@ -135,8 +135,8 @@ class Chain:
             raise InvalidTransaction(f"the transaction was valid until epoch {transaction.last_epoch}")
         coins = [self._owned(ref, transaction.gas.owner) for ref in transaction.gas.coins]
         self._check_gas(transaction, coins)
-        inputs = [self._input(one, transaction.sender) for one in transaction.inputs]
-        ids = [one.id for one in (*coins, *inputs) if isinstance(one, StoredObject)]
+        inputs = [self._input(given, transaction.sender) for given in transaction.inputs]
+        ids = [stored.id for stored in (*coins, *inputs) if isinstance(stored, StoredObject)]
         if len(set(ids)) != len(ids):
             raise InvalidTransaction("the transaction names an object twice")
         environment = Environment(

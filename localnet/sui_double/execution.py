@@ -57,7 +57,7 @@ class Execution:
         self._coins_total = sum(
             environment.codec.decode(GAS_COIN, coin.contents)[1][0] for coin in self._coins
         )
-        known = [one for one in (*coins, *inputs) if isinstance(one, StoredObject)]
+        known = [stored for stored in (*coins, *inputs) if isinstance(stored, StoredObject)]
         version = 1 + max(stored.version for stored in known)
         self._writer = Writer(environment.modules, environment.codec, version, transaction.digest)
 
@@ -125,7 +125,7 @@ class Execution:
         coin, *merged = self._coins
         left: Value = [[[coin.id]], [self._coins_total - self._gas_used]]
         changes = [Change(coin.id, coin, self._writer.write(GAS_COIN, left, coin.owner))]
-        changes += [Change(one.id, one, None, is_deleted=True) for one in merged]
+        changes += [Change(source.id, source, None, is_deleted=True) for source in merged]
         for index, stored in enumerate(self._inputs):
             if isinstance(stored, StoredObject) and self._may_change(index, stored):
                 value = self._environment.codec.decode(stored.type, stored.contents)
@@ -137,7 +137,6 @@ class Execution:
     def _effects(
         self, failure: Failure | None, changes: tuple[Change, ...], executor: Executor | None
     ) -> Effects:
-        given = zip(self._transaction.inputs, self._inputs, strict=True)
         return Effects(
             transaction=self._transaction,
             failure=failure,
@@ -150,8 +149,10 @@ class Execution:
             events=tuple(executor.host.events) if executor else (),
             read_shared=tuple(
                 stored
-                for one, stored in given
-                if isinstance(one, SharedInput) and not one.is_mutable and isinstance(stored, StoredObject)
+                for given, stored in zip(self._transaction.inputs, self._inputs, strict=True)
+                if isinstance(given, SharedInput)
+                and not given.is_mutable
+                and isinstance(stored, StoredObject)
             ),
         )
 

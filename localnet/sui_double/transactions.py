@@ -194,9 +194,9 @@ def check_limits(transaction: Transaction) -> None:
     ]
     counts += [("arguments", argument_count(command), ARGUMENTS_LIMIT) for command in transaction.commands]
     counts += [
-        ("bytes in a pure input", len(one.data), PURE_BYTES_LIMIT)
-        for one in transaction.inputs
-        if isinstance(one, PureInput)
+        ("bytes in a pure input", len(given.data), PURE_BYTES_LIMIT)
+        for given in transaction.inputs
+        if isinstance(given, PureInput)
     ]
     for name, count, limit in counts:
         if count > limit:

@@ -35,5 +35,5 @@ def _field(value: Any, paths: Sequence[str]) -> Any:
     if isinstance(value, betterproto2.Message):
         return masked(value, paths)
     if isinstance(value, list):
-        return [_field(one, paths) for one in value]
+        return [_field(element, paths) for element in value]
     return value

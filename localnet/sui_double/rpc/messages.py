@@ -259,7 +259,9 @@ def function_message(function: Function) -> v2.FunctionDescriptor:
         name=handle.name,
         visibility=_VISIBILITIES[definition.visibility],
         is_entry=definition.is_entry,
-        type_parameters=[v2.TypeParameter(constraints=_abilities(one)) for one in handle.type_parameters],
+        type_parameters=[
+            v2.TypeParameter(constraints=_abilities(abilities)) for abilities in handle.type_parameters
+        ],
         parameters=_signatures(handle.parameters),
         returns=_signatures(handle.returns),
     )

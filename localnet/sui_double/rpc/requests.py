@@ -51,8 +51,8 @@ def simulated(chain: Chain, request: v2.SimulateTransactionRequest) -> Transacti
     if kind is None:
         raise InvalidTransaction("the request has no programmable transaction")
     sender = read_address(message.sender)
-    inputs = tuple(_input(one) for one in kind.inputs)
-    commands = tuple(_command(one) for one in kind.commands)
+    inputs = tuple(_input(given) for given in kind.inputs)
+    commands = tuple(_command(command) for command in kind.commands)
     digest = blake2b(b"simulated" + bytes(message))
     return Transaction(digest, sender, inputs, commands, _gas(chain, message, sender, inputs))
 
@@ -64,11 +64,11 @@ def _gas(chain: Chain, message: v2.Transaction, sender: bytes, inputs: Sequence[
     budget = payment.budget if payment else None
     if payment and payment.objects:
         coins = [
-            ObjectRef(read_address(one.object_id), one.version or 0, read_digest(one.digest))
-            for one in payment.objects
+            ObjectRef(read_address(coin.object_id), coin.version or 0, read_digest(coin.digest))
+            for coin in payment.objects
         ]
         return Gas(tuple(coins), owner, payment.price or GAS_PRICE, budget or BUDGET_LIMIT)
-    used = {one.ref.id for one in inputs if isinstance(one, OwnedInput)}
+    used = {given.ref.id for given in inputs if isinstance(given, OwnedInput)}
     free = [
         stored
         for stored in chain.objects.owned_by(owner)
@@ -123,7 +123,7 @@ def _command(message: v2.Command) -> Command:
     if (merge := message.merge_coins) is not None:
         return MergeCoins(_argument(merge.coin), _arguments(merge.coins_to_merge))
     if (publish := message.publish) is not None:
-        return Publish(tuple(publish.modules), tuple(read_address(one) for one in publish.dependencies))
+        return Publish(tuple(publish.modules), tuple(read_address(text) for text in publish.dependencies))
     if (vector := message.make_move_vector) is not None:
         element = read_type(vector.element_type) if vector.element_type else None
         return MakeMoveVector(element, _arguments(vector.elements))

@@ -107,10 +107,10 @@ class Service:
     async def batch_get_objects(self, request: v2.BatchGetObjectsRequest) -> v2.BatchGetObjectsResponse:
         """Return objects one by one, each of them or the reason why it is not there."""
         results: list[v2.GetObjectResult] = []
-        for one in request.requests:
-            paths = _paths(one.read_mask or request.read_mask, OBJECT_FIELDS)
+        for wanted in request.requests:
+            paths = _paths(wanted.read_mask or request.read_mask, OBJECT_FIELDS)
             try:
-                results.append(v2.GetObjectResult(object=self._object(one, paths)))
+                results.append(v2.GetObjectResult(object=self._object(wanted, paths)))
             except GRPCError as error:
                 status = rpc_messages.Status(code=error.status.value, message=error.message or "")
                 results.append(v2.GetObjectResult(error=status))
@@ -184,7 +184,9 @@ class Service:
         bcs = request.transaction.bcs if request.transaction else None
         if bcs is None or bcs.value is None:
             raise InvalidTransaction("the request has no transaction in BCS")
-        signatures = [one.bcs.value for one in request.signatures if one.bcs and one.bcs.value]
+        signatures = [
+            signature.bcs.value for signature in request.signatures if signature.bcs and signature.bcs.value
+        ]
         executed = self.chain.submit(bcs.value, signatures)
         await self.notify()
         if self.faults.lost_answers > 0:
@@ -259,7 +261,10 @@ class Service:
         sequence = request.sequence_number
         if request.digest:
             digest = read_digest(request.digest)
-            sequence = next((one.sequence for one in checkpoints if one.digest == digest), len(checkpoints))
+            sequence = next(
+                (checkpoint.sequence for checkpoint in checkpoints if checkpoint.digest == digest),
+                len(checkpoints),
+            )
         elif sequence is None:
             sequence = self.height
         if not self.faults.first_checkpoint <= sequence < len(checkpoints):
@@ -289,12 +294,12 @@ def _is_field(stored: StoredObject) -> bool:
 
 
 def _page(
-    stored: list[StoredObject], size: int | None, token: bytes | None
+    objects: list[StoredObject], size: int | None, token: bytes | None
 ) -> tuple[list[StoredObject], bytes | None]:
     """Return a page of objects and the token of the next one; the token is the id of the next page's first object."""
-    ids = [one.id for one in stored]
+    ids = [stored.id for stored in objects]
     if token and token not in ids:
         raise InvalidTransaction("the page token names no object that is there")
     start = ids.index(token) if token else 0
     end = start + min(size or PAGE_SIZE, LARGEST_PAGE)
-    return stored[start:end], ids[end] if end < len(ids) else None
+    return objects[start:end], ids[end] if end < len(ids) else None

@@ -11,11 +11,12 @@ from localnet.sui_double.chain import CLOCK_ID
 from localnet.sui_double.checkpoints import NO_CHECKPOINT
 from localnet.sui_double.errors import InvalidTransaction, ObjectConflict
 from localnet.sui_double.host import OBJECT_BYTES_LIMIT
+from localnet.sui_double.move.errors import UnsupportedNative
+from localnet.sui_double.move.natives.registry import SUI
 from localnet.sui_double.move.types import BYTES, Scalar, type_name
-from localnet.sui_double.stored import GAS_COIN, Owner, OwnerKind
-from localnet.sui_double.transactions import ResultOf
+from localnet.sui_double.stored import Owner, OwnerKind
 from tests.localnet.sui_double.packages import needs_framework, shelf_modules
-from tests.localnet.sui_double.wallet import BUDGET, GAS, Wallet, ref_of, text, u64
+from tests.localnet.sui_double.wallet import Wallet, text, u64
 from tests.localnet.sui_double.world import COST, OTHER, World, kinds
 
 pytestmark = needs_framework
@@ -184,53 +185,6 @@ def test_shared_object_is_deleted_and_never_owned_again(world: World) -> None:
         world.wallet.execute(draft)
 
 
-def test_coins_are_split_and_merged(world: World) -> None:
-    before = world.wallet.mist()
-    draft = world.wallet.draft()
-    parts = draft.split(GAS, 5, 7)
-    draft.merge(ResultOf(parts.command, 0), ResultOf(parts.command, 1))
-    draft.transfer(OTHER, ResultOf(parts.command, 0))
-    effects = world.wallet.succeed(draft)
-    (given,) = world.chain.objects.owned_by(OTHER)
-    assert (given.type, given.contents[32:]) == (GAS_COIN, u64(12))
-    assert world.wallet.mist() == before - 12 - COST
-    assert [change.is_created for change in effects.changes] == [False, True]
-
-
-def test_gas_coin_may_be_given_away_and_pays_all_the_same(world: World) -> None:
-    before = world.wallet.mist()
-    draft = world.wallet.draft()
-    draft.transfer(OTHER, GAS)
-    world.wallet.succeed(draft)
-    assert world.get(world.wallet.gas_id).owner == Owner(OwnerKind.ADDRESS, OTHER)
-    assert world.wallet.mist() == before - COST
-
-
-def test_coins_that_pay_become_one(world: World) -> None:
-    second = world.chain.fund(world.wallet.address, 500)
-    before = world.wallet.mist()
-    coins = (ref_of(world.get(world.wallet.gas_id)), ref_of(second))
-    draft = world.wallet.draft()
-    effects = world.wallet.succeed(draft, coins=coins)
-    assert world.wallet.mist() == before + 500 - COST
-    assert {change.id: change.is_deleted for change in effects.changes} == {
-        coins[0].id: False,
-        second.id: True,
-    }
-
-
-def test_no_more_than_the_budget_leaves_is_spent(world: World) -> None:
-    before = world.wallet.mist()
-    draft = world.wallet.draft()
-    draft.transfer(OTHER, draft.split(GAS, before - BUDGET + 1))
-    world.wallet.fail(draft, "INSUFFICIENT_COIN_BALANCE")
-    assert world.wallet.mist() == before - COST
-    draft = world.wallet.draft()
-    draft.transfer(OTHER, draft.split(GAS, before - COST - BUDGET))
-    world.wallet.succeed(draft)
-    assert world.wallet.mist() == BUDGET - COST
-
-
 def test_vector_of_objects_is_made_and_given_away(world: World) -> None:
     first, second = world.note(b"1"), world.note(b"2")
     librarian = world.only(world.publication, "Librarian")
@@ -394,3 +348,17 @@ def test_epoch_begins_when_the_last_one_ends(world: World) -> None:
     world.now += 5000
     world.chain.advance_epoch()
     assert (world.chain.epoch, world.chain.epoch_start_ms) == (1, 1_005_000)
+
+
+def test_native_that_is_missing_ends_the_execution_and_changes_nothing(world: World) -> None:
+    draft = world.wallet.draft()
+    world.call(draft, "count_up", draft.object(world.shelf))
+    draft.transfer(OTHER, draft.publish(shelf_modules()))
+    draft.call(SUI, "ed25519::ed25519_verify", text(b""), text(b""), text(b""))
+    before, height = world.wallet.mist(), len(world.chain.ledger.checkpoints)
+    with pytest.raises(UnsupportedNative, match="no native function 0x2::ed25519::ed25519_verify"):
+        world.wallet.execute(draft)
+    assert (world.wallet.mist(), len(world.chain.ledger.checkpoints)) == (before, height)
+    assert (world.count(), len(world.chain.packages)) == (0, 1)
+    draft.commands.pop()
+    world.wallet.succeed(draft)

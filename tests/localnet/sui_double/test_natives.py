@@ -27,7 +27,9 @@ G1_IDENTITY = bytes([0xC0]) + bytes(47)
 
 def call(module: str, name: str, *arguments: Value, types: tuple[Type, ...] = ()) -> Value:
     """Return the only result of a function of Sui's framework; `bytes` arguments are passed by reference."""
-    passed = [Ref([bytearray(one)], 0) if type(one) is bytes else one for one in arguments]
+    passed = [
+        Ref([bytearray(argument)], 0) if type(argument) is bytes else argument for argument in arguments
+    ]
     (result,) = machine().call(function(SUI, module, name), types, passed)
     return result
 

@@ -40,8 +40,8 @@ async def follow(client: Any, count: int) -> list[Any]:
         await client.execute_grpc_request(request=requests.SubscribeCheckpoints(field_mask=["*"]))
     ).result_data
     seen: list[Any] = []
-    async for one in stream:
-        seen.append(one.checkpoint)
+    async for answer in stream:
+        seen.append(answer.checkpoint)
         if len(seen) == count:
             break
     await stream.aclose()

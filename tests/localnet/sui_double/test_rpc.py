@@ -53,7 +53,8 @@ class Connection:
         return v2.ExecuteTransactionRequest(
             transaction=v2.Transaction(bcs=v2.Bcs(value=base64.b64decode(built["tx_bytestr"]))),
             signatures=[
-                v2.UserSignature(bcs=v2.Bcs(value=base64.b64decode(one))) for one in built["sig_array"]
+                v2.UserSignature(bcs=v2.Bcs(value=base64.b64decode(signature)))
+                for signature in built["sig_array"]
             ],
             read_mask=ALL,
         )
@@ -118,9 +119,9 @@ async def test_object_is_told_in_every_version(tmp_path: Path) -> None:
         assert found is not None
         assert found.package is not None
         assert [module.name for module in found.package.modules] == ["shelf"]
-        requests = [v2.GetObjectRequest(object_id=one) for one in (shelf, "0x99", shelf)]
+        requests = [v2.GetObjectRequest(object_id=id_) for id_ in (shelf, "0x99", shelf)]
         batch = await connection.ledger.batch_get_objects(v2.BatchGetObjectsRequest(requests=requests))
-        assert [one.object is not None for one in batch.objects] == [True, False, True]
+        assert [result.object is not None for result in batch.objects] == [True, False, True]
         error = batch.objects[1].error
         assert error is not None
         assert (error.code, error.message) == (Status.NOT_FOUND.value, "there is no object 0x99")
@@ -170,7 +171,9 @@ async def test_owned_objects_come_by_type_and_by_pages(tmp_path: Path) -> None:
             request = v2.ListOwnedObjectsRequest(owner=owner, page_size=2, **fields)
             while True:
                 answer = await connection.state.list_owned_objects(request)
-                found += [(one.object_type or "").split("::")[2].split("<")[0] for one in answer.objects]
+                found += [
+                    (stored.object_type or "").split("::")[2].split("<")[0] for stored in answer.objects
+                ]
                 if not answer.next_page_token:
                     return sorted(found)
                 request.page_token = answer.next_page_token
@@ -226,7 +229,7 @@ async def test_checkpoints_are_read_by_number_and_by_digest(tmp_path: Path) -> N
         newest = (await connection.ledger.get_checkpoint(v2.GetCheckpointRequest(read_mask=ALL))).checkpoint
         assert newest is not None
         assert newest.sequence_number == executed.checkpoint == 2
-        assert [one.digest for one in newest.transactions] == [executed.digest]
+        assert [told.digest for told in newest.transactions] == [executed.digest]
         assert newest.summary is not None
         request = v2.GetCheckpointRequest(digest=newest.summary.previous_digest)
         before = (await connection.ledger.get_checkpoint(request)).checkpoint

@@ -100,7 +100,9 @@ class Draft:
         return ResultOf(len(self.commands) - 1)
 
     def _arguments(self, arguments: tuple[Argument | bytes, ...]) -> tuple[Argument, ...]:
-        return tuple(self.pure(one) if isinstance(one, bytes) else one for one in arguments)
+        return tuple(
+            self.pure(argument) if isinstance(argument, bytes) else argument for argument in arguments
+        )
 
     def _input(self, one: Input) -> InputAt:
         if one not in self.inputs:
