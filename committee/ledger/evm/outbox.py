@@ -85,6 +85,10 @@ class Outbox:
             for flight in self._flights
         )
 
+    def waiting_below(self, nonce: int) -> set[int]:
+        """Return the nonces below this one of transactions that are not known to be mined."""
+        return {one.nonce for one in self._flights if one.receipt is None and one.nonce < nonce}
+
     async def drain(self, awaited: Collection[int]) -> int:
         """Wait until every earlier transaction of the account is mined or gone, but for the nonces `awaited`.
 

@@ -280,6 +280,7 @@ class Sender:
                 if clock() >= next_bump and len(flight.versions) <= BUMPS:
                     next_bump = clock() + BUMP_AFTER_S
                     await self._bump(flight)
+                    await self._clear_way(flight)
                 if clock() >= next_lookup:
                     next_lookup = clock() + LOOKUP_INTERVAL_S
                     if (receipt := await self._told_by_another(flight)) is not None:
@@ -328,6 +329,20 @@ class Sender:
         flight.versions.append(version)
         flight.fields = fields
         await self._send_again(flight)
+
+    async def _clear_way(self, flight: Flight) -> None:
+        """Have earlier transactions of this sender that wait, and that no task awaits any more, do nothing.
+
+        They were sent when gas was cheaper, and would hold up this one until it is as cheap again.
+        """
+        async with self._nonces.turn():
+            given_up = self._outbox.waiting_below(flight.nonce) - self._nonces.under_way
+            mined = await transactions_of(self._rpc, self.account, "latest") if given_up else 0
+            offer = await fees.bid(self._rpc) if given_up else {}
+            for nonce in sorted(one for one in given_up if one >= mined):
+                replacing = await self._replaced(nonce, offer)
+                if replacing is not None:
+                    self._outbox.add(replacing)
 
     async def _send_again(self, flight: Flight) -> None:
         await broadcast(self._rpc, flight.action, self.account, flight.newest, flight.nonce)
