@@ -49,6 +49,16 @@ def begins_at_s(state: EpochState, period_s: int) -> int:
     return min(state.last_handover_done_s, latest_s) if state.handover_done else latest_s
 
 
+def fellows_asked_until_s(round_: Round, now_s: int) -> int:
+    """Return until when, in the chain's seconds, a member that asks fellows for their signatures now may wait for them.
+
+    That is `prove_by_s`, and later the middle of the time for answers: who has no certificate then answers on chain. In
+    the second half of that time it is `answer_by_s`, as a member answers on chain before it asks fellows then.
+    """
+    middle_s = (round_.prove_by_s + round_.answer_by_s) // 2
+    return next((end_s for end_s in (round_.prove_by_s, middle_s) if now_s < end_s), round_.answer_by_s)
+
+
 class Prover:
     """Makes a node's trees, and sends its part of each round; what any member may send, only if the node `keeps`."""
 
@@ -121,7 +131,7 @@ class Prover:
             case RoundStep.DRAW:
                 await self._draw(term, round_, now_s - round_.commit_by_s)
             case RoundStep.PROVE | RoundStep.ANSWER if round_.draw is not None:
-                await self._prove(term, state.current, round_, round_.draw, step)
+                await self._prove(term, state.current, round_, round_.draw, now_s)
             case RoundStep.JUDGE if not part.is_over:
                 await self._judge(term, state.current, now_s - round_.answer_by_s - 1)
         # A block that is to draw is waited for closely, too.
@@ -171,32 +181,47 @@ class Prover:
         ):
             await self._sending.send("drew what is to be proven", self._view.ledger.draw(), epoch=term.epoch)
 
-    async def _prove(
-        self, term: Term, current: Committee, round_: Round, draw: bytes, step: RoundStep
-    ) -> None:
+    async def _prove(self, term: Term, current: Committee, round_: Round, draw: bytes, now_s: int) -> None:
         """Show fellows what was drawn and post their certificate; if it is late, answer on chain."""
         me, ledger, part = self._view.node_id, self._view.ledger, self._own_part(term)
         part.note(await ledger.member_proof(term.epoch, me))
-        if not part.is_committed and not part.is_proven and step is RoundStep.ANSWER:
+        is_answering = now_s >= round_.prove_by_s
+        if not part.is_committed and not part.is_proven and is_answering:
             await self._excuse(term, round_)
         if part.is_proven or not part.is_committed:
             return
         places = list(positions(self._code, draw, me, len(term.shards), round_.weight))
-        make = partial(self._pages.make, term, part.commitment, draw, places)
+        until_s = fellows_asked_until_s(round_, now_s)
+        if self._has_account and until_s == round_.answer_by_s:
+            await self._answer(term, places)
+            if (await ledger.member_proof(term.epoch, me)).is_proven:
+                return
+        certificate = None
         try:
-            await finished_or_told(make)
+            async with asyncio.timeout(max(1, until_s - now_s)):
+                certificate = await self._shown(term, current, draw, places)
+        except TimeoutError:
+            log.info("fellows take longer than there is time to ask them", epoch=term.epoch)
+        if certificate is not None:
+            await self._sending.send("proved what is stored", ledger.prove(me, certificate), epoch=term.epoch)
+        elif is_answering and self._has_account:
+            await self._answer(term, places)
+
+    async def _shown(
+        self, term: Term, current: Committee, draw: bytes, places: list[Position]
+    ) -> Certificate | None:
+        """Make the openings of all places, and return a quorum's certificate that it has judged them; None without."""
+        me, part = self._view.node_id, self._own_part(term)
+        try:
+            await finished_or_told(partial(self._pages.make, term, part.commitment, draw, places))
         except (Incomplete, StoreError) as error:  # on chain it can be answered without files
             self._changes.warning("what was drawn cannot all be shown", why=str(error))
         if not self._has_account:
-            return
-        certificate = await self._certificate(
+            return None
+        return await self._certificate(
             *(current, messages.Intent.PROOF, messages.proof_body(me, draw)),
             lambda member: self._peers.client(member).proof(me, draw),
         )
-        if certificate is not None:
-            await self._sending.send("proved what is stored", ledger.prove(me, certificate), epoch=term.epoch)
-        elif step is RoundStep.ANSWER:
-            await self._answer(term, places)
 
     async def _answer(self, term: Term, places: list[Position]) -> None:
         """Answer on chain the places that are not answered yet, as far as they can be."""

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from committee.ledger.proofs import RoundStep
+from committee.ledger.proofs import Round, RoundStep
 from committee.opening import COMMITMENT_BYTES
 from storage.client.failures import Reason
 from storage.node.face import Refusal
 from storage.node.proving import Proving, Term
+from storage.node.rounds import prover
+from storage.node.rounds.prover import fellows_asked_until_s
 from storage.redstuff import Axis
 from tests.memory_chain import WRITER
 from tests.storage.node.checks import check
-from tests.storage.node.handovers import BLOBS, CODE, MOVED, encoded
+from tests.storage.node.handovers import BLOBS, CODE, MOVED, bend, encoded
 
 if TYPE_CHECKING:
+    from storage.client.node_client import NodeClient
     from storage.node.node import StorageNode
     from tests.storage.node.rounds.conftest import Rounds
 
@@ -109,6 +113,46 @@ async def test_fellows_that_do_not_sign_cannot_have_an_honest_member_fined(round
     rounds.tick(rounds.round.prove_by_s - rounds.chain.time_s)
     await rounds.proven(1)
     assert len(rounds.proof(1).answered) == 16
+
+
+class Hanging:
+    """A fellow that never says whether it signs."""
+
+    def __init__(self, real: NodeClient) -> None:
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    async def proof(self, *_: Any) -> Any:
+        await asyncio.Event().wait()
+
+
+async def test_fellows_that_keep_a_member_waiting_do_not_keep_it_from_answering_on_chain(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def soon(round_: Round, now_s: int) -> int:
+        return min(now_s + 1, fellows_asked_until_s(round_, now_s))
+
+    monkeypatch.setattr(prover, "fellows_asked_until_s", soon)
+    await rounds.committed(*ALL)
+    node = rounds.network.running[1]
+    bend(rounds.network, 1, dict.fromkeys((2, 3, 4), Hanging))
+    draw = await rounds.drawn()
+    await rounds.until(lambda: node.rounds.openings_size(draw, 15))
+    assert rounds.round is not None
+    rounds.tick(max(0, rounds.round.prove_by_s - rounds.chain.time_s))
+    await rounds.proven(1)
+    assert len(rounds.proof(1).answered) == 16
+
+
+@pytest.mark.parametrize(
+    ("now_s", "until_s"),
+    [(0, 100), (99, 100), (100, 150), (149, 150), (150, 200), (199, 200), (200, 200)],
+)
+def test_fellows_are_waited_for_no_longer_than_leaves_time_to_answer(now_s: int, until_s: int) -> None:
+    round_ = Round(bytes(32), 1, 1, bytes(32), 0, 1, bytes(32), prove_by_s=100, answer_by_s=200)
+    assert fellows_asked_until_s(round_, now_s) == until_s
 
 
 async def test_members_with_all_slivers_prove_though_a_third_lies_about_them(rounds: Rounds) -> None:
