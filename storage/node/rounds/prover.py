@@ -138,20 +138,20 @@ class Prover:
         return step, round_.draw_block
 
     async def _begin(self, term: Term, current: Committee, waited_s: int) -> None:
-        """In this node's turn: have the inventory certified."""
-        inventory = await asyncio.to_thread(self._proving.made_inventory, term)
-        if not inventory or not inventory.count or not self._take_turn(f"begin {term.epoch}", waited_s):
+        """In this node's turn: have the inventory certified. While too few fellows sign it tries again at each look."""
+        inventory, task = await asyncio.to_thread(self._proving.made_inventory, term), f"begin {term.epoch}"
+        if not inventory or not inventory.count or not self._take_turn(task, waited_s):
             return
         certificate = await self._certificate(
             *(current, messages.Intent.INVENTORY, inventory.body()),
             lambda member: self._peers.client(member).inventory(),
         )
-        if certificate is not None:
-            begin = self._view.ledger.begin_round
-            sending = begin(inventory.root, inventory.count, inventory.weight, certificate)
-            await self._sending.send(
-                "begun a round of proofs", sending, epoch=term.epoch, blobs=inventory.count
-            )
+        if certificate is None:
+            self._tried.pop(task, None)  # nothing was sent
+            return
+        begin = self._view.ledger.begin_round
+        sending = begin(inventory.root, inventory.count, inventory.weight, certificate)
+        await self._sending.send("begun a round of proofs", sending, epoch=term.epoch, blobs=inventory.count)
 
     async def _commit(self, term: Term, round_: Round, now_s: int) -> None:
         """Commit to all shards; in the window's second half to those whose trees are made."""

@@ -11,7 +11,11 @@ import pytest
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
 from committee.files import write_whole
 from committee.ledger.proofs import Demand
+from committee.rota import Turn
 from storage.client import progress
+from storage.client.failures import Reason
+from storage.node.duties import Rota
+from storage.node.face import Refusal
 from storage.node.proving import Proving, Term, opening_pages
 from storage.proofs import position_count
 from tests.memory_chain import WRITER
@@ -71,6 +75,33 @@ async def test_what_fails_for_a_while_at_each_step_is_done_later(
     await rounds.drawn()
     await rounds.proven(*ALL)
     assert not rounds.chain.contracts.misses
+
+
+async def test_a_turn_in_which_too_few_sign_at_first_is_not_lost(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fellows that are being restarted sign some seconds later, and the next member's turn may come minutes later."""
+    unwilling = set(ALL)
+
+    def bent(real: Callable[[], Any], node_id: int) -> Callable[[], Any]:
+        async def sign_inventory() -> Any:
+            if node_id in unwilling:
+                unwilling.discard(node_id)
+                raise Refusal(404, Reason.INVALID_REQUEST, "not yet")
+            return await real()
+
+        return sign_inventory
+
+    def only_turn(*_: Any, **__: Any) -> Turn:
+        return Turn(number=0, node_id=1, is_open=True)
+
+    monkeypatch.setattr(Rota, "turn", only_turn)
+    for one in ALL:
+        auditing = rounds.network.running[one].rounds.auditing
+        monkeypatch.setattr(auditing, "sign_inventory", bent(auditing.sign_inventory, one))
+    await rounds.next_epoch(MOVED)
+    await rounds.committed(*ALL)
+    assert unwilling == {1}
 
 
 async def test_a_demand_behind_the_end_of_the_line_fails_no_duty(
