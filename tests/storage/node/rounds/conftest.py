@@ -91,25 +91,37 @@ class Rounds:
 
 
 @pytest.fixture
+def committees() -> tuple[Shards, Shards]:
+    """Those of the first two epochs."""
+    return SHARDS, MOVED
+
+
+@pytest.fixture
 async def rounds(
     tmp_path: Path,
     session: aiohttp.ClientSession,
+    committees: tuple[Shards, Shards],
     soon_tried_again: None,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> AsyncIterator[Rounds]:
-    """Four nodes with blobs, one of which has just gained a shard; no duty of theirs fails, whatever happens."""
+    """Nodes with blobs, in epoch 2; no duty of theirs fails, whatever happens.
+
+    There are four, of which one has just gained a shard, unless a file has other `committees`.
+    """
+    first, second = committees
+    monkeypatch.setattr(networks, "SHARDS", first)
     monkeypatch.setattr(networks, "PARAMETERS", replace(networks.PARAMETERS, period_duration_s=PERIOD_S))
     monkeypatch.setattr(looking, "FIRST_REST_S", 0.01)
     monkeypatch.setattr(looking, "LONGEST_DEVELOPMENT_REST_S", 0.05)
     monkeypatch.setattr(auditing, "FAILURE_KEPT_S", 0.1)
     monkeypatch.setattr(retrying, "MOST_TRIES", 2)  # the next look asks again
     network = Network(tmp_path, session)
-    network.chain.start(SHARDS)
-    await network.start(*SHARDS, keeper=True)
+    network.chain.start(first)
+    await network.start(*first, keeper=True)
     for blob in BLOBS:
         await network.upload(blob)
-    await change(network, MOVED)
+    await change(network, second)
     yield Rounds(network)
     await network.stop(*network.running)
     assert "a duty failed" not in caplog.text
