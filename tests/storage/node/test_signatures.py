@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,8 @@ from committee import messages
 from committee.bls import SecretKey
 from committee.certificate import MemberSignature, signers, verify
 from committee.membership import Committee, Member
-from storage.client.errors import NodeUnreachable
+from storage.client.errors import NodeRefused, NodeUnreachable
+from storage.client.failures import Reason
 from storage.client.overtaking import OVERTAKEN_AFTER_S
 from storage.node.signatures import TooFewSignatures, gather_certificate, round_behind
 
@@ -134,6 +135,69 @@ async def test_what_all_together_do_not_sign_ends_with_the_reasons(members: Memb
     why = r"shards? signed, 5 are needed: no answer from node-2, .*node-6; node-1: signed another message"
     with pytest.raises(TooFewSignatures, match=f"^members with 2 {why}$"):
         await members.gather()
+
+
+# a hundred members of a shard each: 67 are a quorum, 33 may be at fault
+
+
+@pytest.fixture(scope="module")
+def hundred() -> tuple[list[SecretKey], Committee]:
+    secrets = [SecretKey(0xF00D + node_id) for node_id in range(100)]
+    members = tuple(
+        Member(node_id, f"node-{node_id}", "", secret.public_key, (node_id,))
+        for node_id, secret in enumerate(secrets)
+    )
+    return secrets, Committee(3, 100, members)
+
+
+@pytest.mark.parametrize(
+    ("unwilling", "how"),
+    [
+        (range(1, 34), "refuse"),  # those that are asked first
+        (range(1, 34), "sign another message"),
+        (range(1, 34), "hang"),
+        (range(67, 100), "refuse"),  # those that are asked last
+        (range(1, 100, 3), "refuse"),
+        (range(1, 35), "refuse"),  # one too many
+    ],
+)
+async def test_33_of_100_that_do_not_sign_keep_no_member_from_its_certificate(
+    monkeypatch: pytest.MonkeyPatch,
+    hundred: tuple[list[SecretKey], Committee],
+    unwilling: Sequence[int],
+    how: str,
+) -> None:
+    secrets, committee = hundred
+    loop = asyncio.get_running_loop()
+    real_time, ahead_s = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: real_time() + ahead_s)
+    message = messages.encode(messages.Intent.PROOF, 3, messages.proof_body(ME, bytes(32)), bytes(32))
+
+    async def answer(member: Member) -> tuple[bytes, bytes]:
+        nonlocal ahead_s
+        if member.node_id not in unwilling:
+            return message, secrets[member.node_id].sign(message)
+        match how:
+            case "refuse":
+                raise NodeRefused(member.name, "", 400, Reason.INVALID_PROOF, "wrong")
+            case "hang":
+                ahead_s = OVERTAKEN_AFTER_S
+                await asyncio.Event().wait()
+        return message[:-1], secrets[member.node_id].sign(message[:-1])
+
+    def ask(member: Member) -> tuple[Coroutine[Any, Any, tuple[bytes, bytes]], None]:
+        return answer(member), None
+
+    own = MemberSignature(ME, secrets[ME].sign(message))
+    others = round_behind(ME, committee)
+    gathering = gather_certificate(committee, message, own, others, ask)
+    if len(unwilling) > 33:
+        with pytest.raises(TooFewSignatures, match="with 66 shards signed, 67 are needed"):
+            await gathering
+        return
+    certificate = await gathering
+    assert not {one.node_id for one in signers(certificate.bitmap, committee)} & set(unwilling)
+    assert verify(certificate, committee, bytes(32), intent=messages.Intent.PROOF) >= 67
 
 
 def test_the_round_begins_behind_this_node() -> None:
