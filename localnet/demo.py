@@ -20,11 +20,11 @@ import numpy as np
 
 from committee.errors import HauloutError
 from committee.ledger.evm import DeploymentParameters
-from committee.ledger.proofs import MemberProof
 from committee.membership import Committee, Member
 from committee.printing import size_text
 from localnet.demo_results import Change, DemoResult, FileResult, RoundResult
 from localnet.network import TOKEN, LocalNetwork, Progress
+from localnet.rounds import ProofRound
 from storage.client.errors import NodeError
 from storage.node.handover.report import (
     NodeReport,
@@ -183,7 +183,7 @@ class Demo:
         self._tell.step("A member quietly deletes half of its slivers: it fails its proofs and is replaced")
         network, cheat = self._network, self._network.nodes[CHEATS]
         await cheat.stop()
-        await cheat.start(cheats=True)
+        await cheat.start(cheat="delete-half")
         await network.serving(CHEATS)
         await self._round(committee)
         await network.chain.increase_time(PARAMETERS.period_duration_s // 2)
@@ -198,44 +198,14 @@ class Demo:
         return [second, third]
 
     async def _round(self, committee: Committee) -> None:
-        """See a round of storage proofs through, moving the clock on to each of its steps, and note what came of it."""
-        ledger, chain, epoch = self._network.operator, self._network.chain, committee.epoch
-
-        async def parts() -> dict[str, MemberProof]:
-            asked = [ledger.member_proof(epoch, one.node_id) for one in committee.members]
-            return dict(
-                zip((one.name for one in committee.members), await asyncio.gather(*asked), strict=True)
-            )
-
-        async def committed() -> int:
-            return sum(any(one.commitment) or name == CHEATS for name, one in (await parts()).items())
-
-        async def drawn() -> int:
-            found = await ledger.proof_round(epoch)
-            return int(found is not None and found.draw is not None)
-
-        async def proven() -> int:
-            return sum(one.is_proven for name, one in (await parts()).items() if name != CHEATS)
-
-        async def judged() -> int:
-            return sum(one.is_proven or one.is_missed for one in (await parts()).values())
-
-        members = len(committee.members)
-        await self._until(committed, "members commit to what they store", members)
-        found = await ledger.proof_round(epoch)
-        if found is None:
-            raise DemoFailed(f"members have committed, but the contract tells of no round in epoch {epoch}")
-        await chain.increase_time(max(0, found.commit_by_s - await ledger.chain_time_s()))
-        await self._until(drawn, "a member has positions drawn", 1)
-        await self._until(proven, "members prove what was drawn to each other", members - 1)
-        found = await ledger.proof_round(epoch) or found
-        await chain.increase_time(max(0, found.answer_by_s + 1 - await ledger.chain_time_s()))
-        await self._until(judged, "a member has those judged that did not prove", members)
-        now = await parts()
-        fines = {
-            one.name: (await ledger.fines(one.node_id, [epoch])).get(epoch, 0) for one in committee.members
-        }
-        fined = {name: amount for name, amount in fines.items() if amount}
+        """See a round of storage proofs through, and note what came of it."""
+        epoch, seen = committee.epoch, ProofRound(self._network, committee, self._until)
+        honest = [name for name in seen.names if name != CHEATS]
+        await seen.committed(honest)
+        await seen.drawn()
+        await seen.proven(honest)
+        await seen.judged()
+        now, fined = await seen.parts(), await seen.fines()
         proved = [name for name, one in now.items() if one.is_proven]
         on_chain = [name for name in proved if now[name].answered]
         missed = [name for name, one in now.items() if one.is_missed]

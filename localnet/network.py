@@ -130,12 +130,17 @@ class LocalNetwork:
         return self.folder / "operator.key"
 
     async def add_node(
-        self, name: str, stake_tokens: int, rpc_url: str | None = None, public_address: str | None = None
+        self,
+        name: str,
+        stake_tokens: int,
+        rpc_url: str | None = None,
+        public_address: str | None = None,
+        fail_point: str = "",
     ) -> NodeProcess:
         """Make a node's folder, keys and account, give it its stake and gas money, and start it.
 
         `rpc_url` is an endpoint of its own; None for the chain's. `public_address` is what the node registers, a
-        proxy's; None for where it listens.
+        proxy's; None for where it listens. `fail_point` is as in `NodeProcess.start`.
         """
         folder = self.folder / "nodes" / name
         port = free_port()
@@ -153,7 +158,7 @@ class LocalNetwork:
         await self.chain.fund(account)
         await self.operator.mint(account, stake_tokens * TOKEN)
         node = self.nodes[name] = NodeProcess(name, folder, port)
-        await node.start()
+        await node.start(fail_point)
         return node
 
     async def fund(self, key: AccountKey, units: int = 10**9) -> None:

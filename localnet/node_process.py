@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ class NodeProcess:
     folder: Path
     port: int
     process: asyncio.subprocess.Process | None = None
+    _fail_point: str = ""
 
     @property
     def address(self) -> str:
@@ -46,15 +48,18 @@ class NodeProcess:
 
     @property
     def has_ended(self) -> bool:
-        """Whether its process was started, not stopped, and ended all the same."""
-        return self.process is not None and self.process.returncode is not None
+        """Whether its process was started, not stopped, and ended all the same, and not at its fail point."""
+        if self.process is None or self.process.returncode is None:
+            return False
+        return not self._fail_point or self.process.returncode != -signal.SIGKILL
 
-    async def start(self, fail_point: str = "", *, cheats: bool = False) -> None:
+    async def start(self, fail_point: str = "", *, cheat: str = "") -> None:
         """Start the process; it serves once `LocalNetwork.ready` says so.
 
-        With a fail point ("name" or "name:k") it kills itself there (`storage.node.fail_points`). One that `cheats`
-        deletes half of its slivers (`localnet.cheat`).
+        With a fail point ("name" or "name:k") it kills itself there (`storage.node.fail_points`). With a `cheat` it is
+        a node that cheats so ("kind" or "kind=name", `localnet.cheat`).
         """
+        self._fail_point = fail_point
         try:
             log = open_log(self.log_path)
         except OSError as error:
@@ -64,8 +69,11 @@ class NodeProcess:
                 sys.executable,
                 "-P",  # modules of the folder that the command is given in are none of the node's
                 "-m",
-                "localnet.cheat" if cheats else "storage.node",
-                str(self.folder),
+                *(
+                    ("localnet.cheat", str(self.folder), cheat)
+                    if cheat
+                    else ("storage.node", str(self.folder))
+                ),
                 "--stop-with-parent",
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
