@@ -1,4 +1,4 @@
-"""Relays before a chain's endpoint: one that has heard of no block newer than a few behind the newest, one slow."""
+"""Relays before a chain's endpoint: one that knows no block newer than a few behind the newest, one slow, one cut."""
 
 from __future__ import annotations
 
@@ -108,4 +108,30 @@ async def slow_endpoint(upstream: str, method: str, seconds: float) -> AsyncIter
         app.router.add_post("/", answer)
         async with TestServer(app) as server:
             yield str(server.make_url("/"))
+            await asyncio.sleep(0)
+
+
+class Cut:
+    """Whether an endpoint answers."""
+
+    is_cut = False
+
+
+@asynccontextmanager
+async def cut_endpoint(upstream: str) -> AsyncIterator[tuple[str, Cut]]:
+    """The URL of an endpoint that answers nothing but errors while it is cut off, and what cuts it off."""
+    cut = Cut()
+    async with aiohttp.ClientSession() as session:
+
+        async def answer(request: web.Request) -> web.Response:
+            body = await request.read()
+            if cut.is_cut:
+                return web.Response(status=503)
+            async with session.post(upstream, data=body, headers=JSON) as told:
+                return web.Response(body=await told.read(), status=told.status, headers=JSON)
+
+        app = web.Application()
+        app.router.add_post("/", answer)
+        async with TestServer(app) as server:
+            yield str(server.make_url("/")), cut
             await asyncio.sleep(0)
