@@ -244,6 +244,19 @@ class Connection(web.RequestHandler):
         self._connections.lost(self)
         super().connection_lost(exc)
 
+    async def start(self) -> None:
+        """Serve the connection's requests, and close it after one that cannot even be begun.
+
+        Of targets that cannot be read aiohttp's parser lets some pass, as "http://xn--/". What reads such a target then
+        ends this task, and nothing would close the connection.
+        """
+        try:
+            await super().start()
+        except Exception as error:
+            log.info("malformed request", address=self.source.name, status=400, error=repr(error)[:200])
+            self._tell(refusal(400, Reason.INVALID_REQUEST, "the request's target cannot be read"))
+            self.force_close()
+
     def data_received(self, data: bytes) -> None:
         """Hand on what was received, piece by piece, unless it is a body in chunks, which `refuse_chunks` answers.
 

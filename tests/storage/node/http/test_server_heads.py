@@ -47,6 +47,7 @@ MALFORMED = {
     "a field without a name": b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",
     "another version": b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
     "an address that is none": b"GET http://[ HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a name that is none": b"GET http://xn--/v1/health HTTP/1.1\r\nHost: a\r\n\r\n",
 }
 
 
