@@ -112,7 +112,9 @@ class Watch:
         """Return the chain's time of at most CHAIN_TIME_KEPT_S ago; it is asked for once for all that wait for it."""
         async with self._telling:
             if self._told is None or time.monotonic() - self._told[0] >= CHAIN_TIME_KEPT_S:
-                self._told = time.monotonic(), await self._view.ledger.chain_times_s()
+                chain_times_s = await self._view.ledger.chain_times_s()
+                # Not when it was asked: those that wait for a slow chain would each ask it anew.
+                self._told = time.monotonic(), chain_times_s
             return self._told[1]
 
     async def run(self) -> None:

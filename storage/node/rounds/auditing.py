@@ -44,7 +44,7 @@ take all of them for hours."""
 FAILURE_KEPT_S = 5.0
 """Least time from an audit that failed until it is made again."""
 LOOK_S = 1.0
-"""Least time between two looks at the chain for a draw, for all requests: until then the last one counts."""
+"""Least time from a look at the chain for a draw until the next one, for all requests: so long the last one counts."""
 
 
 @dataclass
@@ -145,18 +145,24 @@ class Auditing:
 
     async def _drawn(self, epoch: int, draw: bytes) -> Round:
         """Return the epoch's round, which was drawn by `draw`. Raises `Refusal`."""
-        async with self._looking:
-            if not self._has_seen(epoch, draw) and time.monotonic() - self._looked_s >= LOOK_S:
-                self._looked_s = time.monotonic()
-                try:
-                    self._seen = epoch, await self._view.ledger.proof_round(epoch)
-                except LedgerError as error:
-                    told = "the chain does not answer; try again later"
-                    raise Refusal(503, Reason.UNAVAILABLE, told) from error
+        if not self._has_seen(epoch, draw):
+            async with self._looking:
+                if not self._has_seen(epoch, draw) and time.monotonic() - self._looked_s >= LOOK_S:
+                    await self._look(epoch)
         round_ = self._seen[1]
         if round_ is None or not self._has_seen(epoch, draw):
             raise Refusal(503, Reason.UNAVAILABLE, f"the chain does not show this draw in epoch {epoch}")
         return round_
+
+    async def _look(self, epoch: int) -> None:
+        """Look at the chain for the epoch's round. Raises `Refusal`."""
+        try:
+            self._seen = epoch, await self._view.ledger.proof_round(epoch)
+        except LedgerError as error:
+            raise Refusal(503, Reason.UNAVAILABLE, "the chain does not answer; try again later") from error
+        finally:
+            # Not when it began: those that have waited for a slow look would each make another one.
+            self._looked_s = time.monotonic()
 
     def _has_seen(self, epoch: int, draw: bytes) -> bool:
         seen_epoch, round_ = self._seen

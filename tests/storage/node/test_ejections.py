@@ -121,6 +121,20 @@ async def test_whoever_asks_for_ejections_the_chain_is_asked_for_its_time_once_a
     assert bench.time_asked == 2
 
 
+async def test_those_that_wait_for_a_slow_chains_time_share_it(bench: Bench) -> None:
+    bench.health = bench.no_answer
+    await bench.poll()
+    told = bench.chain_times_s
+
+    async def slow() -> tuple[int, ...]:
+        bench.now += CHAIN_TIME_KEPT_S
+        return await told()
+
+    bench.chain_times_s = slow  # type: ignore[method-assign]
+    await asyncio.gather(*(bench.watch.sign_ejection(WATCHED, DEADLINE_S + number) for number in range(50)))
+    assert bench.time_asked == 1
+
+
 async def test_nothing_is_signed_against_a_member_that_is_ejected_already(bench: Bench) -> None:
     bench.health = bench.no_answer
     await bench.poll()
