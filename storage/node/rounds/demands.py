@@ -11,6 +11,7 @@ from committee.opening import NOTHING_OPENED
 from storage.node.chain import ChainView
 from storage.node.proving import Incomplete, Proving, Term
 from storage.node.rounds.sending import Sending
+from storage.node.store import StoreError
 from storage.proofs import position_at, position_count
 from storage.redstuff import RedStuff
 
@@ -26,7 +27,7 @@ class Demands:
         self._sending = Sending()
 
     async def answer(self, term: Term) -> object:
-        """Answer what is demanded of this node in its epoch; return the demands. Raises `LedgerError`, `StoreError`."""
+        """Answer what is demanded of this node in its epoch; return the demands. Raises `LedgerError`."""
         ledger = self._view.ledger
         round_ = await ledger.proof_round(term.epoch) if ledger.account is not None else None
         if round_ is None:
@@ -35,7 +36,7 @@ class Demands:
         for demand in demands:
             try:
                 await self._answer(term, round_, demand)
-            except Incomplete as error:
+            except (Incomplete, StoreError) as error:  # the others may be answered all the same
                 self._changes.warning("a demand cannot be answered", position=demand.position, why=str(error))
         return demands
 

@@ -17,13 +17,15 @@ from storage.client.failures import Reason
 from storage.node.duties import Rota
 from storage.node.face import Refusal
 from storage.node.proving import Proving, Term, opening_pages
-from storage.proofs import position_count
+from storage.node.store import StoreError
+from storage.proofs import Position, position_count
 from tests.memory_chain import WRITER
 from tests.storage.node.handovers import CODE, MOVED
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from committee.opening import Opening
     from tests.storage.node.rounds.conftest import Rounds
 
 ALL = (1, 2, 3, 4)
@@ -160,6 +162,26 @@ async def test_a_tree_that_is_damaged_before_the_commitment_is_made_anew(
     assert damaged
     await rounds.drawn()
     await rounds.proven(*ALL)
+
+
+async def test_a_demand_of_what_the_disk_does_not_give_keeps_no_other_from_its_answer(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, real = rounds.network.running[1], Proving.demanded
+    await rounds.committed(*ALL)
+
+    def demanded(self: Proving, term: Term, position: Position) -> Opening:
+        if self is node.proving and not position.symbol:
+            raise StoreError("the index cannot be read")
+        return real(self, term, position)
+
+    assert rounds.round is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(Proving, "demanded", demanded)
+        await rounds.chain.ledger(WRITER).demand(1, 0)
+        await rounds.chain.ledger("another asker").demand(1, rounds.round.weight)
+        await rounds.until(lambda: len(rounds.chain.contracts.demands) == 1)
+    await rounds.until(lambda: not rounds.chain.contracts.demands)
 
 
 async def test_a_member_whose_disk_is_full_answers_on_chain(
