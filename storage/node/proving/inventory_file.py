@@ -5,15 +5,14 @@ An entry is its leaf (`storage.proofs.inventory.Entry.leaf`), 42 bytes, so that 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from committee.files import open_regular
 from storage.node.proving.tree_file import TreeFile
+from storage.node.proving.unreadable import opened_to_read
 from storage.proofs import ENTRY_BYTES, Entry, EntryProof, Inventory, entries_of
 from storage.redstuff.merkle import leaf_hash
 
@@ -28,7 +27,7 @@ class InventoryFile:
         """Open the files that `make` has made."""
         self._path = folder / "inventory"
         self.tree = TreeFile(folder / "inventory.tree")
-        with self._opened() as file:
+        with opened_to_read(self._path) as file:
             if os.fstat(file.fileno()).st_size != self.tree.count * ENTRY_BYTES:
                 raise ValueError(f"{self._path} has not the entries of {self.tree.count} blobs")
 
@@ -50,7 +49,7 @@ class InventoryFile:
         count = self.tree.count
         if not count:
             return Inventory(self.tree.root(), 0, 0)
-        with self._opened() as file:
+        with opened_to_read(self._path) as file:
             last = self._entry(file, count - 1)
         self.tree.proof(count - 1, leaf_hash(last.leaf()))
         return Inventory(self.tree.root(), count, last.offset + last.symbol_size)
@@ -65,7 +64,7 @@ class InventoryFile:
     def entries(self) -> Iterator[Entry]:
         """Yield all entries."""
         left = self.tree.count
-        with self._opened() as file:
+        with opened_to_read(self._path) as file:
             while left:
                 leaves = file.read(min(left, ENTRIES_AT_ONCE) * ENTRY_BYTES)
                 if not leaves or len(leaves) % ENTRY_BYTES:
@@ -101,7 +100,7 @@ class InventoryFile:
         It must hold of all entries before one of which it holds.
         """
         first, beyond = 0, self.tree.count
-        with self._opened() as file:
+        with opened_to_read(self._path) as file:
             while beyond - first > 1:
                 middle = (first + beyond) // 2
                 if is_not_behind(self._entry(file, middle)):
@@ -119,11 +118,6 @@ class InventoryFile:
         if len(leaf) != ENTRY_BYTES:
             raise ValueError(f"{self._path} has lost its end")
         return Entry.of_leaf(leaf)
-
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[BinaryIO]:
-        with os.fdopen(open_regular(self._path), "rb") as file:
-            yield file
 
 
 def _noted(file: BinaryIO, entries: Iterable[Entry]) -> Iterator[bytes]:

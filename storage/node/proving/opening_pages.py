@@ -5,15 +5,15 @@ A page that is in its file is not made again: it goes to each fellow as it is, a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-from committee.files import NotRegular, clear_away, open_regular, write_whole
+from committee.files import NotRegular, clear_away, write_whole
 from committee.opening import Opening
 from storage.client import proof_wire
 from storage.node.proving.proving import Incomplete, Proving
 from storage.node.proving.term import Term
+from storage.node.proving.unreadable import opened_to_read
 from storage.node.sqlite import told
 from storage.proofs import Position
 from storage.redstuff.merkle import blake2b_256
@@ -56,9 +56,9 @@ class OpeningPages:
         path = self._path(term, draw, number)
         with told(f"cannot read {path}"):
             try:
-                with os.fdopen(open_regular(path), "rb") as file:
+                with opened_to_read(path) as file:
                     kept = file.read(HASH_BYTES + proof_wire.MAX_PAGE_BYTES)
-            except FileNotFoundError:
+            except (FileNotFoundError, ValueError):
                 return None
             except NotRegular:
                 kept = b""

@@ -14,6 +14,7 @@ Everything here blocks, for minutes where there is much; it is not for the event
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import threading
 from collections import defaultdict
@@ -22,7 +23,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from committee.files import NotRegular, clear_away, require_folder, write_whole
+from committee.files import FOLDER, NotRegular, clear_away, opened, require_folder, write_whole
 from committee.opening import COMMITMENT_BYTES, NOTHING_OPENED, Opening
 from storage.node.chain import ChainView, pages
 from storage.node.proving.inventory_file import InventoryFile
@@ -209,12 +210,18 @@ class Proving:
         return self._of(term)
 
     def forget_others(self, term: Term) -> None:
-        """Delete what was made for other epochs, as far as that is possible."""
-        own = self._of(term).name
+        """Delete what was made for other epochs, as far as that is possible, and nothing outside the node's folder.
+
+        A link, or anything else, in the place of the folder of all terms or of this one loses its name first.
+        """
         with told(f"cannot read {self._folder}"):
-            for folder in self._folder.iterdir() if self._folder.is_dir() else ():
-                if folder.name != own:
-                    shutil.rmtree(folder, ignore_errors=True)
+            with self._making:
+                own = self._made(term).name
+            with opened(os.open(self._folder, FOLDER)) as folder:
+                with os.scandir(folder) as entries:
+                    others = [entry.name for entry in entries if entry.name != own]
+                for name in others:
+                    shutil.rmtree(name, ignore_errors=True, dir_fd=folder)
 
     # files
 
@@ -233,10 +240,9 @@ class Proving:
 
     def _inventory(self, term: Term) -> InventoryFile:
         with told(f"cannot keep the inventory in {self._folder}"):
-            with contextlib.suppress(NotADirectoryError):
-                found = existing(lambda: InventoryFile(self._of(term)))
-                if found is not None:  # a file that is made can be read while another one is made
-                    return found
+            found = existing(lambda: InventoryFile(self._of(term)))
+            if found is not None:  # a file that is made can be read while another one is made
+                return found
             with self._making:
                 folder = self._made(term)
                 found = existing(lambda: InventoryFile(folder))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from committee.files import NotRegular, clear_away, open_regular
+from committee.files import NotRegular, clear_away
 from committee.opening import COMMITMENT_BYTES
 from storage.node.proving.tree_file import TreeFile
+from storage.node.proving.unreadable import opened_to_read
 from storage.redstuff.merkle import root_of_hashes
 from storage.redstuff.parameters import HASH_BYTES
 
@@ -18,7 +18,7 @@ Found = TypeVar("Found")
 
 def nodes_under(path: Path, root: bytes, count: int) -> list[bytes]:
     """Return the nodes in a file over which a root is, or one that begins so. Raises `OSError`, `ValueError`."""
-    with os.fdopen(open_regular(path), "rb") as file:
+    with opened_to_read(path) as file:
         kept = file.read(count * HASH_BYTES + 1)
     nodes = [kept[at : at + HASH_BYTES] for at in range(0, len(kept), HASH_BYTES)]
     if len(kept) != count * HASH_BYTES or root_of_hashes(nodes)[:COMMITMENT_BYTES] != root[:COMMITMENT_BYTES]:

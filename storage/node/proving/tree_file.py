@@ -8,7 +8,6 @@ offset  bytes
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import secrets
@@ -16,7 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from committee.files import free_bytes, open_regular
+from committee.files import free_bytes
+from storage.node.proving.unreadable import opened_to_read
 from storage.redstuff import MerkleProof
 from storage.redstuff.merkle import EMPTY, depth_of, inner_node
 from storage.redstuff.parameters import HASH_BYTES
@@ -32,7 +32,7 @@ class TreeFile:
     def __init__(self, path: Path) -> None:
         """Open a file that `make` has made."""
         self.path = path
-        with self._opened() as file:
+        with opened_to_read(self.path) as file:
             self.count = int.from_bytes(file.read(HEAD_BYTES), "little")
             self._levels = _levels(self.count)
             size_bytes = _size_bytes(self._levels)
@@ -70,13 +70,13 @@ class TreeFile:
 
     def leaves(self) -> Iterator[bytes]:
         """Yield the nodes of the leaves, in their order."""
-        with self._opened() as file:
+        with opened_to_read(self.path) as file:
             for index in range(self.count):
                 yield self._node(file, 0, index)
 
     def siblings(self, index: int) -> tuple[bytes, ...]:
         """Return the siblings from a leaf to the root, bottom-up."""
-        with self._opened() as file:
+        with opened_to_read(self.path) as file:
             return tuple(self._node(file, level, index >> level ^ 1) for level in range(depth_of(self.count)))
 
     def proof(self, index: int, node: bytes) -> MerkleProof:
@@ -96,11 +96,6 @@ class TreeFile:
         if len(node) != HASH_BYTES:
             raise ValueError(f"{self.path} has lost its end")
         return node
-
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[BinaryIO]:
-        with os.fdopen(open_regular(self.path), "rb") as file:
-            yield file
 
 
 def _size_bytes(levels: list[int]) -> int:

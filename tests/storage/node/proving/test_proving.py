@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import random
+import secrets
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 
+from committee.files import open_regular
 from committee.opening import COMMITMENT_BYTES, Opening
 from storage.node.handover.attesting import Attesting
-from storage.node.proving import Incomplete, Proving, Term, proving, tree_file
+from storage.node.proving import Incomplete, Proving, Term, proving, tree_file, unreadable
 from storage.node.proving.proving import NOTHING
+from storage.node.proving.tree_file import TreeFile
 from storage.node.store import NewSliver, StoreError
 from storage.proofs import ENTRY_BYTES, Commitment, Position, judge, salt_of
 from storage.proofs.draw import positions, symbols_in_pair
@@ -245,6 +249,71 @@ async def test_what_was_made_for_another_epoch_is_forgotten(begun: Network) -> N
     node.proving.shard_root(term, term.shards[0])
     node.proving.forget_others(term)
     assert {path.parent.name for path in files_of(begun)} == {f"{term.epoch}-{term.start.hash.hex()}"}
+
+
+async def test_a_link_in_the_place_of_the_folder_costs_what_it_leads_to_nothing(
+    begun: Network, tmp_path: Path
+) -> None:
+    node = begun.running[NODE]
+    term = term_of(node)
+    commitment = committed(node, term)
+    kept = tmp_path / "outside" / "kept" / "file"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"kept")
+    folder = begun.folder / str(NODE) / "proofs"
+    for path in (node.proving.folder_of(term), folder):
+        for target in (kept.parent.parent, path):  # the other one is a link to itself
+            path.rename(path.with_name(secrets.token_hex(8)))
+            path.symlink_to(target)
+            node.proving.forget_others(term)
+            assert kept.read_bytes() == b"kept"
+            assert committed(node, term) == commitment
+            open_all(node, term, commitment)
+            assert not path.is_symlink()
+    assert [one.name for one in folder.iterdir()] == [node.proving.folder_of(term).name]
+    assert list(kept.parent.parent.iterdir()) == [kept.parent]
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES])
+async def test_files_that_the_disk_cannot_read_are_made_anew(
+    begun: Network, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    node = begun.running[NODE]
+    term = term_of(node)
+    commitment = committed(node, term)
+    before, real = open_all(node, term, commitment), open_regular
+    bad = {(path, path.stat().st_ino) for path in files_of(begun)}
+
+    def opened(path: Path) -> int:
+        if (path, path.stat().st_ino) in bad:
+            raise OSError(code, os.strerror(code), str(path))
+        return real(path)
+
+    monkeypatch.setattr(unreadable, "open_regular", opened)
+    assert committed(node, term) == commitment
+    assert open_all(node, term, commitment) == before
+
+
+async def test_a_sector_that_goes_bad_within_a_tree_has_it_made_anew(
+    begun: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = begun.running[NODE]
+    term = term_of(node)
+    commitment = committed(node, term)
+    before, real = open_all(node, term, commitment), TreeFile._node
+    bad = {path.stat().st_ino for path in files_of(begun) if path.suffix == ".tree"}
+
+    def read(self: TreeFile, file: BinaryIO, level: int, index: int) -> bytes:
+        if not level and os.fstat(file.fileno()).st_ino in bad:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(self, file, level, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TreeFile, "_node", read)
+        for _ in bad:  # each try finds one of them at least
+            with contextlib.suppress(Incomplete):
+                open_all(node, term, commitment)
+        assert open_all(node, term, commitment) == before
 
 
 async def test_a_commitment_whose_file_is_lost_is_opened_by_the_trees(begun: Network) -> None:
