@@ -258,3 +258,9 @@ def test_the_step_limit_is_for_the_whole_transaction() -> None:
         for _ in range(100):
             running.call(called, (), [100])
     assert running.steps == 10_001
+
+
+def test_shift_to_the_left_drops_the_bits_that_do_not_fit() -> None:
+    code: Code = [(Op.MOVE_LOC, 0), (Op.LD_U8, 1), Op.SHL, Op.RET]
+    assert run(made(code, (U8,), (U8,)), 255) == [254]
+    assert run(made(code, (U64,), (U64,)), 1 << 63) == [0]
