@@ -7,6 +7,8 @@ import {ProofHandler} from "test/ProofHandler.sol";
 /// answers is not judged, who has everything is never refused, and an epoch that is cut short costs nobody anything.
 /// forge-config: default.invariant.runs = 32
 /// forge-config: default.invariant.depth = 60
+/// forge-config: slow.invariant.runs = 256
+/// forge-config: slow.invariant.depth = 320
 contract ProofInvariantsTest {
     /// @dev Foundry's: which functions of a contract the fuzzer calls.
     struct FuzzSelector {
