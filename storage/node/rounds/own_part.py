@@ -17,6 +17,8 @@ class OwnPart:
     """What the round waits for; None before the first look."""
     until_s: int | None = None
     """The last second of that step, in the chain's time; None where it has no end."""
+    begins_at_s: int | None = None
+    """Since when the round is to begin, in the chain's time; None before the first look."""
     lacking: tuple[int, ...] | None = None
     """The node's shards that are not whole, and so not in its commitment; None until it has looked."""
     commitment: bytes = b""

@@ -40,12 +40,19 @@ LONGEST_ROUND_S = 600
 
 BEGIN_PART = 18
 """A round begins once the epoch's handover is done, so that gained shards are in it, but waits no longer than this part
-of a period: the chain tells the hash of the block that started the epoch for 8191 blocks."""
+of a period."""
+
+BEGIN_TURNS = 384
+"""Nor longer than this many turns of 8 blocks: the chain tells the hash of the block that started the epoch for 8191
+blocks, and a turn has more blocks than 8 where these come faster than 2 a second."""
 
 
-def begins_at_s(state: EpochState, period_s: int) -> int:
-    """Return since when, in the chain's seconds, the round of the current epoch is to begin."""
-    latest_s = state.started_at_s + period_s // BEGIN_PART
+def begins_at_s(state: EpochState, period_s: int, turn_s: int) -> int:
+    """Return since when, in the chain's seconds, the round of the current epoch is to begin.
+
+    A turn of `turn_s` seconds is that of `committee.rota.turn_length_s`.
+    """
+    latest_s = state.started_at_s + min(period_s // BEGIN_PART, BEGIN_TURNS * turn_s)
     return min(state.last_handover_done_s, latest_s) if state.handover_done else latest_s
 
 
@@ -118,12 +125,14 @@ class Prover:
         if state.current is None or state.epoch != term.epoch:
             return None
         await self._rota.measure()
+        turn_s = self._rota.length_s
         round_, now_s = await ledger.proof_round(term.epoch), await ledger.chain_time_s()
         step, part.until_s = round_step(round_, now_s)
         part.step = step
         if round_ is None:
-            begin_s = begins_at_s(state, self._view.parameters.period_duration_s)
-            await self._begin(term, state.current, now_s - begin_s)
+            if turn_s is not None:
+                part.begins_at_s = begins_at_s(state, self._view.parameters.period_duration_s, turn_s)
+                await self._begin(term, state.current, now_s - part.begins_at_s)
             return step
         match step:
             case RoundStep.COMMIT:

@@ -15,7 +15,6 @@ from committee.opening import NOTHING_OPENED, PLACES_ON_CHAIN, Opening
 from storage.node.chain import ChainView
 from storage.node.proving import Progress, Proving, Term
 from storage.node.rounds.own_part import OwnPart
-from storage.node.rounds.prover import begins_at_s
 from storage.proofs import Inventory, symbols_in_pair
 from storage.redstuff import Parameters, RedStuff
 from storage.redstuff.merkle import depth_of
@@ -99,7 +98,7 @@ class Warnings:
 
         Raises `LedgerError` and `StoreError`.
         """
-        state, ledger = self._view.state, self._view.ledger
+        ledger = self._view.ledger
         if part.epoch != term.epoch or part.step is None:
             return None
         found: dict[str, str | None] = {}
@@ -112,11 +111,11 @@ class Warnings:
             found["slivers"] = lacking_slivers(sorted(lacking - self._view.missing))
             if inventory is not None:
                 end_s = part.until_s
-                if end_s is None:
-                    terms, parameters = await ledger.proof_terms(), self._view.parameters
-                    end_s = begins_at_s(state, parameters.period_duration_s) + terms.commit_window_s
-                progress = self._proving.progress(term, set(term.shards) - lacking, inventory.count)
-                found["trees"] = slow_trees(progress, end_s - await ledger.chain_time_s())
+                if end_s is None and part.begins_at_s is not None:
+                    end_s = part.begins_at_s + (await ledger.proof_terms()).commit_window_s
+                if end_s is not None:
+                    progress = self._proving.progress(term, set(term.shards) - lacking, inventory.count)
+                    found["trees"] = slow_trees(progress, end_s - await ledger.chain_time_s())
         if ledger.account is not None and inventory is not None and not part.is_proven:
             opening = mean_opening(self._code, inventory, len(term.shards))
             means = await ledger.means_to_answer(dict.fromkeys(range(PLACES_ON_CHAIN), opening))
