@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-from benchmarks import parts, rows
+from benchmarks import parts, proof_network, rows
 from benchmarks.proof_epochs import N_SHARDS, PAGES, Story
 from benchmarks.rows import Row, row
 from committee.ledger import BlockMark
@@ -138,6 +138,25 @@ async def caught() -> list[Row]:
     return found
 
 
+async def network() -> list[Row]:
+    """Which members that lack a part are found in one round of real processes: few, so no share can be told of them."""
+    seen = await proof_network.round_with_lacking_members()
+    found: list[Row] = []
+    at = (proof_network.N_SHARDS, None, None)
+    for every, names in proof_network.LACKING.items():
+        for asked, figure, count in (
+            (PLACES_FOR_FELLOWS, "fellows do not certify", len(set(names) - seen.certified)),
+            (PLACES_ON_CHAIN, "miss the round", len(seen.missed & set(names))),
+        ):
+            share = 1 - (1 - 1 / every) ** asked
+            told = f"of {len(names)} members; by the formula {share * len(names):.2f}"
+            found.append(
+                row(f"real network: members that lack {1 / every:.0%} and {figure}", *at, count, remark=told)
+            )
+    missed = len(seen.missed & proof_network.HONEST.keys())
+    return [*found, row("real network: honest members that miss the round", *at, missed, "exactly", 0)]
+
+
 async def honest() -> list[Row]:
     """Whether an honest node ever misses a round, and how it proves, in EPOCHS simulated ones."""
     with tempfile.TemporaryDirectory(prefix="bench-proofs-") as name:
@@ -227,7 +246,7 @@ def took(work: Callable[[], object]) -> float:
     return time.process_time() - before
 
 
-PARTS: parts.Parts = {"caught": caught, "honest": honest, "passes": passes}
+PARTS: parts.Parts = {"caught": caught, "network": network, "honest": honest, "passes": passes}
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 That is named when the node is started:
 
-    delete-half          commits to all that it should store, then deletes every other sliver, and repairs nothing
+    delete-one-of=N      commits to all that it should store, then deletes one of N sliver pairs, and repairs nothing
     keep-hashes          keeps the hashes of its symbols, and not the symbols: it commits to what it can make of them
     commit-garbage       stores everything, and commits to something else
     answer-late          has what it committed to, and shows it only when answers have ended
@@ -49,10 +49,15 @@ class Cheat(StorageNode):
 
     proving_type: type[Proving] = Proving
     rounds_type: type[Rounds] = Rounds
-    deletes_every = 0
-    """Once it has committed, it deletes each sliver of so many, and repairs none; 0 for none."""
+    deletes_one_of = 0
+    """Once it has committed, it deletes one sliver pair of so many, and repairs none; 0 for none."""
     victim = ""
     """The name of the fellow that it harms."""
+
+    @classmethod
+    def set_up(cls, value: str) -> None:
+        """Take what the command line says behind the kind's name."""
+        Cheat.victim = value
 
     def _put_together(self) -> tuple[Callable[[], Awaitable[None]], ...]:
         duties, honest = super()._put_together(), self.rounds
@@ -61,33 +66,37 @@ class Cheat(StorageNode):
         parts = (self.view, Rota(self.view), self.peers, self.code, self.secret, proving, self.config.keeper)
         self.rounds = self.rounds_type(*parts)
         kept = [one for one in duties if one not in (honest.run, self.healing.run)]
-        return (*kept, self.rounds.run, self._delete if self.deletes_every else self.healing.run)
+        return (*kept, self.rounds.run, self._delete if self.deletes_one_of else self.healing.run)
 
     async def _delete(self) -> None:
         is_committed = False
         while not is_committed:
             await asyncio.sleep(LOOK_S)
             is_committed = self.rounds.prover.part.is_committed
-        log.info("deleting slivers", count=await asyncio.to_thread(self._delete_slivers))
+        log.info("deleting sliver pairs", count=await asyncio.to_thread(self._delete_pairs))
         await asyncio.Event().wait()
 
-    def _delete_slivers(self) -> int:
-        """Delete the slivers; return how many."""
-        count, last = 0, b""
+    def _delete_pairs(self) -> int:
+        """Delete the sliver pairs; return how many."""
+        pairs, last = [], b""
         while blobs := self.store.blobs_after(last, BLOBS_AT_ONCE):
             last = blobs[-1]
-            for blob_id in blobs:
-                for axis in Axis:
-                    for shard in sorted(self.store.shards_with(blob_id, axis))[:: self.deletes_every]:
-                        symbols = self.store.sliver(blob_id, shard, axis)
-                        count += symbols is not None and self.store.discard(blob_id, shard, axis, symbols)
-        return count
+            pairs += [(one, shard) for one in blobs for shard in self.store.shards_with(one, Axis.PRIMARY)]
+        for blob_id, shard in pairs[:: self.deletes_one_of]:
+            for axis in Axis:
+                symbols = self.store.sliver(blob_id, shard, axis)
+                if symbols is not None:
+                    self.store.discard(blob_id, shard, axis, symbols)
+        return len(pairs[:: self.deletes_one_of])
 
 
-class DeletesHalf(Cheat):
-    """As `delete-half`."""
+class Deletes(Cheat):
+    """As `delete-one-of`."""
 
-    deletes_every = 2
+    @classmethod
+    def set_up(cls, value: str) -> None:
+        """Take the number."""
+        cls.deletes_one_of = int(value)
 
 
 class HashesAlone(Proving):
@@ -136,7 +145,7 @@ class KeepsHashes(Cheat):
     """As `keep-hashes`."""
 
     proving_type = HashesAlone
-    deletes_every = 1
+    deletes_one_of = 1
 
 
 class Garbage(Proving):
@@ -221,7 +230,7 @@ class Lies(Cheat):
 
 
 KINDS: dict[str, type[Cheat]] = {
-    "delete-half": DeletesHalf,
+    "delete-one-of": Deletes,
     "keep-hashes": KeepsHashes,
     "commit-garbage": CommitsGarbage,
     "answer-late": AnswersLate,
@@ -234,12 +243,13 @@ def main() -> None:
     """Run a node that cheats, as `python -m storage.node` runs one that does not."""
     parser = argparse.ArgumentParser(prog="python -m localnet.cheat", description="Run a node that cheats.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("cheat", help="how it cheats: a kind, or KIND=NAME")
+    parser.add_argument("cheat", help="how it cheats: a kind, KIND=NAME or KIND=N")
     parser.add_argument("--stop-with-parent", action="store_true")
     arguments = parser.parse_args()
-    kind, _, Cheat.victim = arguments.cheat.partition("=")
+    kind, _, value = arguments.cheat.partition("=")
     if kind not in KINDS:
         sys.exit(f"there is no cheat {kind}: {', '.join(KINDS)}")
+    KINDS[kind].set_up(value)
     logs.configure(as_json=True)
     run(arguments.folder, arguments.stop_with_parent, KINDS[kind])
 

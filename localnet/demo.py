@@ -183,7 +183,7 @@ class Demo:
         self._tell.step("A member quietly deletes half of its slivers: it fails its proofs and is replaced")
         network, cheat = self._network, self._network.nodes[CHEATS]
         await cheat.stop()
-        await cheat.start(cheat="delete-half")
+        await cheat.start(cheat="delete-one-of=2")
         await network.serving(CHEATS)
         await self._round(committee)
         await network.chain.increase_time(PARAMETERS.period_duration_s // 2)

@@ -80,6 +80,15 @@ class ProofRound:
         """Have the time pass in which fellows alone are shown what was drawn."""
         await self._move_on((await self.round()).prove_by_s)
 
+    async def answered(self, names: Collection[str]) -> None:
+        """Wait until the named members have proven, or answered on chain what they can."""
+
+        async def count() -> int:
+            parts = await self.parts()
+            return sum(parts[name].is_proven or bool(parts[name].answered) for name in names)
+
+        await self._wait(count, "members answer on chain what was drawn", len(names))
+
     async def judged(self) -> None:
         """Have answers end, and wait until each member has proven or missed the round."""
         await self._move_on((await self.round()).answer_by_s + 1)

@@ -16,7 +16,7 @@ N_SHARDS = 16
 HONEST = {"alfa": 400, "bravo": 400, "charlie": 300}
 """11 shards, which are just a quorum."""
 CHEATS = {
-    "delete-half": "delta",
+    "delete-one-of=2": "delta",
     "keep-hashes": "echo",
     "commit-garbage": "foxtrot",
     "answer-late": "golf",
