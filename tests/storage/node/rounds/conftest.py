@@ -20,6 +20,7 @@ from tests.storage.node.handovers import BLOBS, MOVED, Shards, change
 
 LIMIT_S = 120.0
 """A round takes seconds on a quiet machine."""
+FOR_EVER = 1 << 62
 PERIOD_S = 18_000
 """Windows have 1000 seconds."""
 
@@ -50,11 +51,17 @@ class Rounds:
             part.commitment[:24], part.answered, part.is_proven, part.is_missed, part.is_punished
         )
 
-    async def until(self, condition: Callable[[], object]) -> None:
-        """Wait for what the nodes bring about; between two looks a second passes on the chain, in a new block."""
+    async def until(
+        self, condition: Callable[[], object], before: Callable[[Round], int] = lambda round_: FOR_EVER
+    ) -> None:
+        """Wait for what the nodes bring about; between two looks a second passes on the chain, in a new block.
+
+        The clock stands still `before` a deadline of the round, however slow the machine is.
+        """
         async with asyncio.timeout(LIMIT_S):
             while not condition():
-                self.tick(1)
+                is_last = self.round is not None and self.chain.time_s >= before(self.round) - 1
+                self.tick(0 if is_last else 1)
                 await asyncio.sleep(0.01)
 
     def tick(self, seconds: int) -> None:
@@ -64,7 +71,10 @@ class Rounds:
 
     async def committed(self, *node_ids: int) -> None:
         """The round has begun, and these have committed."""
-        await self.until(lambda: self.round and all(any(self.proof(one).commitment) for one in node_ids))
+        await self.until(
+            lambda: self.round and all(any(self.proof(one).commitment) for one in node_ids),
+            before=lambda round_: round_.commit_by_s,
+        )
 
     async def drawn(self) -> bytes:
         """Commitments are over, and the positions are drawn; return the draw."""
@@ -75,9 +85,11 @@ class Rounds:
         assert self.round.draw is not None
         return self.round.draw
 
-    async def proven(self, *node_ids: int) -> None:
+    async def proven(
+        self, *node_ids: int, before: Callable[[Round], int] = lambda round_: round_.answer_by_s
+    ) -> None:
         """These have proven."""
-        await self.until(lambda: all(self.proof(one).is_proven for one in node_ids))
+        await self.until(lambda: all(self.proof(one).is_proven for one in node_ids), before=before)
 
     async def judged(self, *node_ids: int) -> None:
         """The time for answers is over, and these have missed the round."""

@@ -139,7 +139,7 @@ async def test_fellows_that_keep_a_member_waiting_do_not_keep_it_from_answering_
     node = rounds.network.running[1]
     bend(rounds.network, 1, dict.fromkeys((2, 3, 4), Hanging))
     draw = await rounds.drawn()
-    await rounds.until(lambda: node.rounds.openings_size(draw, 15))
+    await rounds.until(lambda: node.rounds.openings_size(draw, 15), before=lambda round_: round_.prove_by_s)
     assert rounds.round is not None
     rounds.tick(max(0, rounds.round.prove_by_s - rounds.chain.time_s))
     await rounds.proven(1)
@@ -159,7 +159,7 @@ async def test_members_with_all_slivers_prove_though_a_third_lies_about_them(rou
     await rounds.committed(*ALL)
     refuse_to_sign(rounds.network.running[CHEAT], 1, 2, 3)
     await rounds.drawn()
-    await rounds.proven(*ALL)
+    await rounds.proven(*ALL, before=lambda round_: round_.prove_by_s)
     assert rounds.step is RoundStep.PROVE
     assert not any(rounds.proof(one).answered for one in ALL)
 
