@@ -40,7 +40,31 @@ SOURCE = ("source.page-asked", "source.page-allowed", "source.page-read")
 """Places at the old owner of a shard that is transferred."""
 HELPER = ("helper.symbols-asked", "helper.symbols-read")
 """Places at a node that gives symbols."""
-NAMES = frozenset((*REBUILDER, *SOURCE, *HELPER))
+PROVER = (
+    "proofs.inventory-made",
+    "proofs.pairs-read",
+    "proofs.tree-made",
+    "proofs.trees-made",
+    "proofs.inventory-certified",
+    "proofs.round-begun",
+    "proofs.commitment-kept",
+    "proofs.commitment-wanted",
+    "proofs.commitment-sent",
+    "proofs.draw-sent",
+    "proofs.page-made",
+    "proofs.pages-made",
+    "proofs.proof-certified",
+    "proofs.proof-sent",
+    "proofs.answer-wanted",
+    "proofs.answer-sent",
+    "proofs.demand-answer-wanted",
+    "proofs.demand-answered",
+    "proofs.judgement-sent",
+)
+"""Places at a member in a round of storage proofs."""
+AUDITOR = ("proofs.page-judged", "proofs.proof-signed")
+"""Places at the fellow that judges what a member shows."""
+NAMES = frozenset((*REBUILDER, *SOURCE, *HELPER, *PROVER, *AUDITOR))
 
 
 class UnknownFailPoint(Exception):

@@ -88,10 +88,11 @@ class ProvingNetwork:
         async def started() -> int:
             return int((await ledger.epoch_state()).epoch > epoch)
 
-        await chain.increase_time(PERIOD_S // 2)
-        await self.network.until("a member has the next committee elected", selected, 1)
-        await chain.increase_time(PERIOD_S // 2)
-        await self.network.until("a member starts the epoch", started, 1)
+        async with self.network.mining():  # a turn that is nearly over has to pass
+            await chain.increase_time(PERIOD_S // 2)
+            await self.network.until("a member has the next committee elected", selected, 1)
+            await chain.increase_time(PERIOD_S // 2)
+            await self.network.until("a member starts the epoch", started, 1)
 
     async def replaced(self, epoch: int) -> Committee:
         """Wait for the epoch that replaces members ejected in `epoch`, with its shards attested; its committee."""

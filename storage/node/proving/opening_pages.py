@@ -11,6 +11,7 @@ from pathlib import Path
 from committee.files import NotRegular, clear_away, write_whole
 from committee.opening import Opening
 from storage.client import proof_wire
+from storage.node.fail_points import fail_point
 from storage.node.proving.proving import Incomplete, Proving
 from storage.node.proving.term import Term
 from storage.node.proving.unreadable import opened_to_read
@@ -50,6 +51,7 @@ class OpeningPages:
             with told(f"cannot keep openings in {path.parent}"):
                 page = proof_wire.page_to_bcs(openings)
                 write_whole(path, blake2b_256(page) + page)
+            fail_point("proofs.page-made")
 
     def page(self, term: Term, draw: bytes, number: int) -> bytes | None:
         """Return one page of PAGES; None while it is not made. A damaged file is deleted."""

@@ -26,6 +26,7 @@ from pathlib import Path
 from committee.files import FOLDER, NotRegular, clear_away, opened, require_folder, write_whole
 from committee.opening import COMMITMENT_BYTES, NOTHING_OPENED, Opening
 from storage.node.chain import ChainView, pages
+from storage.node.fail_points import fail_point
 from storage.node.proving.inventory_file import InventoryFile
 from storage.node.proving.progress import Meter, Progress
 from storage.node.proving.reading import existing, nodes_under, root_in
@@ -121,6 +122,7 @@ class Proving:
             if existing(lambda: nodes_under(path, root, len(nodes))) is None:
                 path.unlink(missing_ok=True)  # what is damaged
                 write_whole(path, b"".join(nodes))
+                fail_point("proofs.commitment-kept")
         return root
 
     def opening(self, term: Term, commitment: bytes, position: Position) -> Opening:
@@ -246,7 +248,10 @@ class Proving:
             with self._making:
                 folder = self._made(term)
                 found = existing(lambda: InventoryFile(folder))
-                return found or InventoryFile.make(folder, self._blobs(term))
+                if found is None:
+                    found = InventoryFile.make(folder, self._blobs(term))
+                    fail_point("proofs.inventory-made")
+                return found
 
     def _tree(self, term: Term, shard: int, is_to_end: Callable[[], bool] = lambda: False) -> TreeFile:
         path = self._of(term) / f"{shard}.tree"
@@ -263,6 +268,7 @@ class Proving:
                 if found is None:
                     pairs = self._pairs(term, shard, inventory, is_to_end)
                     found = TreeFile.make(path, self._meter.counted(shard, pairs), inventory.tree.count)
+                    fail_point("proofs.tree-made")
                 self._meter.in_tree[shard] = found.count
                 return found
 
@@ -317,6 +323,7 @@ class Proving:
                 inventory.require_whole()  # what is missing may be another blob than was noted
                 self._lacking[shard] = term
                 raise
+            fail_point("proofs.pairs-read")
             yield from roots
         self._require_current(term)
 

@@ -28,6 +28,7 @@ from storage.client.failures import Reason
 from storage.client.proof_answers import commitment_of
 from storage.node.chain import ChainView
 from storage.node.face import Refusal
+from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
 from storage.node.proving import Proving, Term
 from storage.node.rules import require_fellow
@@ -194,7 +195,9 @@ class Auditing:
             except WrongOpening as error:
                 log.warning("a fellow's openings are wrong", member=fellow.name, error=str(error))
                 raise Refusal(400, Reason.INVALID_PROOF, f"{fellow.name}: {error}") from error
-        return await asyncio.to_thread(self._secret.sign, message)
+        signature = await asyncio.to_thread(self._secret.sign, message)
+        fail_point("proofs.proof-signed")
+        return signature
 
     async def _judge(self, audit: _Audit, fellow: Member, round_: Round, commitment: Commitment) -> None:
         """Judge the pages that are not judged yet.
@@ -211,6 +214,7 @@ class Auditing:
             shown = await asyncio.to_thread(self._judge_page, inventory, commitment, places, openings)
             audit.is_shown |= shown
             audit.pages_judged = page + 1
+            fail_point("proofs.page-judged")
 
     def _judge_page(
         self,

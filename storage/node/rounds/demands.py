@@ -9,6 +9,7 @@ from committee.ledger.proofs import Demand, Round
 from committee.logs import ChangesOnly
 from committee.opening import NOTHING_OPENED
 from storage.node.chain import ChainView
+from storage.node.fail_points import fail_point
 from storage.node.proving import Incomplete, Proving, Term
 from storage.node.rounds.sending import Sending
 from storage.node.store import StoreError
@@ -54,6 +55,8 @@ class Demands:
             opening = replace(
                 opening, commitment_path=()
             )  # it would cost gas, and the chain does not look at it
+        fail_point("proofs.demand-answer-wanted")
         answering = self._view.ledger.answer_demand(self._view.node_id, demand.asker, opening)
         named = {"asker": demand.asker, "position": demand.position}
         await self._sending.send("answered a demand", answering, **named)
+        fail_point("proofs.demand-answered")

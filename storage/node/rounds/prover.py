@@ -23,6 +23,7 @@ from committee.membership import Committee, Member
 from committee.opening import COMMITMENT_BYTES, NOTHING_OPENED, PLACES_ON_CHAIN
 from storage.node.chain import ChainView
 from storage.node.duties import Rota
+from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
 from storage.node.proving import Incomplete, OpeningPages, Proving, Term
 from storage.node.rounds.own_part import OwnPart
@@ -115,6 +116,8 @@ class Prover:
             except Incomplete:
                 lacking.append(shard)
         part.lacking = tuple(lacking)
+        if inventory.count and not lacking:
+            fail_point("proofs.trees-made")
         return term, lacking
 
     # the round
@@ -158,9 +161,11 @@ class Prover:
         if certificate is None:
             self._tried.pop(task, None)  # nothing was sent
             return
+        fail_point("proofs.inventory-certified")
         begin = self._view.ledger.begin_round
         sending = begin(inventory.root, inventory.count, inventory.weight, certificate)
         await self._sending.send("begun a round of proofs", sending, epoch=term.epoch, blobs=inventory.count)
+        fail_point("proofs.round-begun")
 
     async def _commit(self, term: Term, round_: Round, now_s: int) -> None:
         """Commit to all shards; in the window's second half to those whose trees are made."""
@@ -179,8 +184,10 @@ class Prover:
         if not self._has_account:
             return
         if root is not None and part.commitment != root[:COMMITMENT_BYTES]:
+            fail_point("proofs.commitment-wanted")
             sending = self._view.ledger.commit(term.epoch, root)
             await self._sending.send("committed to what is stored", sending, epoch=term.epoch)
+            fail_point("proofs.commitment-sent")
 
     async def _draw(self, term: Term, round_: Round, waited_s: int) -> None:
         """In this node's turn: fix the block that draws, or tell its hash."""
@@ -189,6 +196,7 @@ class Prover:
             f"draw {round_.draw_block} in {term.epoch}", waited_s
         ):
             await self._sending.send("drew what is to be proven", self._view.ledger.draw(), epoch=term.epoch)
+            fail_point("proofs.draw-sent")
 
     async def _prove(self, term: Term, current: Committee, round_: Round, draw: bytes, now_s: int) -> None:
         """Show fellows what was drawn and post their certificate; if it is late, answer on chain."""
@@ -212,7 +220,9 @@ class Prover:
         except TimeoutError:
             log.info("fellows take longer than there is time to ask them", epoch=term.epoch)
         if certificate is not None:
+            fail_point("proofs.proof-certified")
             await self._sending.send("proved what is stored", ledger.prove(me, certificate), epoch=term.epoch)
+            fail_point("proofs.proof-sent")
         elif is_answering and self._has_account:
             await self._answer(term, places)
 
@@ -223,6 +233,7 @@ class Prover:
         me, part = self._view.node_id, self._own_part(term)
         try:
             await finished_or_told(partial(self._pages.make, term, part.commitment, draw, places))
+            fail_point("proofs.pages-made")
         except (Incomplete, StoreError) as error:  # on chain it can be answered without files
             self._changes.warning("what was drawn cannot all be shown", why=str(error))
         if not self._has_account:
@@ -243,8 +254,10 @@ class Prover:
             except (Incomplete, StoreError) as error:
                 self._changes.warning("a place cannot be answered", place=place, why=str(error))
         if openings:
+            fail_point("proofs.answer-wanted")
             sending = self._view.ledger.answer(self._view.node_id, openings)
             await self._sending.send("answered on chain what was drawn", sending, places=sorted(openings))
+            fail_point("proofs.answer-sent")
 
     async def _excuse(self, term: Term, round_: Round) -> None:
         """Show the chain, without a commitment, that this node need not have any of its shards."""
@@ -268,6 +281,7 @@ class Prover:
                 part.is_over = False
                 named = {"member": member.name, "member_id": member.node_id}
                 await self._sending.send("judged a member", ledger.judge(member.node_id), **named)
+                fail_point("proofs.judgement-sent")
 
     # what they have in common
 
