@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
@@ -130,8 +132,17 @@ async def test_a_demand_behind_the_end_of_the_line_fails_no_duty(
 async def test_a_step_that_fails_unexpectedly_stops_no_other(
     rounds: Rounds, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    looks = Counter[int]()
+
+    async def demands(node_id: int) -> tuple[Demand, ...]:
+        """Fail at three looks; the fourth never ends, as each failure logs all its frames."""
+        looks[node_id] += 1
+        if looks[node_id] > 3:
+            await asyncio.Event().wait()
+        raise KeyError(node_id)
+
     for one in ALL:
-        monkeypatch.setattr(rounds.network.ledgers[one], "demands", lambda node_id: {}[node_id])
+        monkeypatch.setattr(rounds.network.ledgers[one], "demands", demands)
     await rounds.committed(*ALL)
     await rounds.drawn()
     await rounds.proven(*ALL)
