@@ -41,7 +41,7 @@ GRIDS = ((10, 1 << 10, 20_000), (10, 1 << 20, 40), (100, 1 << 10, 10_000), (1000
 """(shards, bytes of a blob, blobs) of the passes."""
 SHARD, NODE_ID, START = 5, 1, BlockMark(5, bytes(32))
 TIMES = 5
-"""The least processor time of so many counts, as other processes on the machine make each longer."""
+"""How often a pass is timed. The least processor time counts, as other processes only make it longer."""
 FEW, MANY = 20_000, 60_000
 """Blobs of the two passes whose memory is compared."""
 

@@ -107,7 +107,7 @@ class Fellow:
         return self.member.node_id in HOSTILE
 
     async def inventory(self) -> tuple[bytes, bytes]:
-        """As `MemberClient.inventory`."""
+        """Return (message, signature) for the inventory, as a member is asked for it over HTTP."""
         if self.is_hostile:
             return self._hostile()
         try:
@@ -116,7 +116,7 @@ class Fellow:
             raise self._refused(refusal) from None
 
     async def proof(self, node_id: int, draw: bytes) -> tuple[bytes, bytes]:
-        """As `MemberClient.proof`."""
+        """Return (message, signature) for the proof of a node, as a member is asked for it over HTTP."""
         if self.is_hostile:
             return self._hostile()
         if self.member.node_id == self.story.away:
@@ -127,7 +127,7 @@ class Fellow:
             raise self._refused(refusal) from None
 
     async def openings(self, draw: bytes, page: int) -> list[Opening]:
-        """As `MemberClient.openings`; only the honest node is asked for them."""
+        """Return a page of openings; only the honest node is asked for them."""
         shown = await asyncio.to_thread(self.story.node.rounds.openings, draw, page)
         if shown is None:
             raise NodeUnreachable(self.member.name, self.member.address, "nothing is shown yet")
@@ -159,7 +159,7 @@ class Fellows:
     story: Story
 
     def client(self, member: Member) -> Fellow:
-        """As `Peers.client`."""
+        """Return what takes the place of the HTTP client of a member."""
         return Fellow(member, self.story)
 
 
@@ -226,7 +226,7 @@ class Story:
         (folder / "node").mkdir()
 
     async def run(self, epochs: int) -> Lived:
-        """Live through so many epochs."""
+        """Live through this number of epochs."""
         with patch.object(proof_wire, "PAGES", PAGES):
             return await self._run(epochs)
 

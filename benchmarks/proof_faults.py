@@ -84,12 +84,12 @@ class Disk(SliverStore):
         self._faults = faults
 
     def sliver(self, blob_id: bytes, shard: int, axis: Axis) -> Symbols | None:
-        """As `SliverStore.sliver`."""
+        """Return a sliver from the store, slowly."""
         self._faults.read()
         return super().sliver(blob_id, shard, axis)
 
     def missing(self, shard: int, axis: Axis, blob_ids: Sequence[bytes]) -> list[bytes]:
-        """As `SliverStore.missing`, and wait for the slivers that a pass over the shard reads next."""
+        """Return the slivers that a shard lacks; wait for those that a pass over the shard reads next."""
         for _ in blob_ids:
             self._faults.read()
         return super().missing(shard, axis, blob_ids)

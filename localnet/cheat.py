@@ -50,7 +50,7 @@ class Cheat(StorageNode):
     proving_type: type[Proving] = Proving
     rounds_type: type[Rounds] = Rounds
     deletes_one_of = 0
-    """Once it has committed, it deletes one sliver pair of so many, and repairs none; 0 for none."""
+    """N: once it has committed, the node deletes one of N sliver pairs, and repairs none. 0: it deletes none."""
     victim = ""
     """The name of the fellow that it harms."""
 
@@ -91,7 +91,7 @@ class Cheat(StorageNode):
 
 
 class Deletes(Cheat):
-    """As `delete-one-of`."""
+    """A node that commits to all that it should store, and then deletes one of N sliver pairs."""
 
     @classmethod
     def set_up(cls, value: str) -> None:
@@ -142,7 +142,7 @@ class HashesAlone(Proving):
 
 
 class KeepsHashes(Cheat):
-    """As `keep-hashes`."""
+    """A node that keeps the hashes of its symbols, and not the symbols."""
 
     proving_type = HashesAlone
     deletes_one_of = 1
@@ -164,7 +164,7 @@ class Garbage(Proving):
 
 
 class CommitsGarbage(Cheat):
-    """As `commit-garbage`."""
+    """A node that stores everything, and commits to something else."""
 
     proving_type = Garbage
 
@@ -173,7 +173,7 @@ class LateProver(Prover):
     """Commits in time, and proves when it is too late."""
 
     async def follow_round(self, term: Term) -> object:
-        """As `Prover.follow_round`, but for proofs."""
+        """Do what the round waits for, but prove only when answers have ended."""
         ledger, current = self._view.ledger, self._view.state.current
         round_ = await ledger.proof_round(term.epoch)
         if current is not None and round_ is not None and round_.draw is not None:
@@ -193,7 +193,7 @@ class LateRounds(Rounds):
 
 
 class AnswersLate(Cheat):
-    """As `answer-late`."""
+    """A node that shows what it committed to only when answers have ended."""
 
     rounds_type = LateRounds
 
@@ -204,7 +204,7 @@ class Unjust(Rounds):
     why: tuple[int, Reason, str] = 503, Reason.UNAVAILABLE, "later"
 
     async def sign_proof(self, node_id: int, draw: bytes) -> tuple[bytes, bytes]:
-        """As `Rounds.sign_proof`, of other fellows."""
+        """Return (message, signature) for the proof of any fellow but one. Raises `Refusal`."""
         current = self._view.state.current
         if current is not None and node_id in current.by_id and current.by_id[node_id].name == Cheat.victim:
             raise Refusal(*self.why)
@@ -218,13 +218,13 @@ class Lying(Unjust):
 
 
 class Withholds(Cheat):
-    """As `withhold-from`."""
+    """A node that does not sign the proofs of one fellow."""
 
     rounds_type = Unjust
 
 
 class Lies(Cheat):
-    """As `lie-about`."""
+    """A node that says of the openings of one fellow that they are wrong."""
 
     rounds_type = Lying
 

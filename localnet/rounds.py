@@ -11,7 +11,7 @@ from localnet.network import LocalNetwork
 from localnet.node_process import NetworkError
 
 Wait = Callable[[Callable[[], Awaitable[int]], str, int], Awaitable[None]]
-"""Waits until what a function counts is so many; it is told what that is."""
+"""Takes a function that counts, what it counts in words, and a number; waits until the count reaches the number."""
 
 
 class ProofRound:

@@ -23,7 +23,7 @@ async def entry_of(
     """Return the blob's entry in the round's inventory, as the first member shows it of which that holds.
 
     Members are asked one after another, in the order of `clients` (node id -> client). Raises `NotLocated` when none
-    shows it, or so many say that the blob is not in the inventory that a correct member must be among them.
+    shows it, or when members of whom one is correct say that the blob is not in the inventory.
     """
     named, failures = f"blob {blob_id_text(blob_id)}", dict[int, NodeFailure]()
     denying: set[int] = set()

@@ -20,7 +20,7 @@ log = Log()
 SHARDS_AT_ONCE = 200
 """Shards in one transaction, which then takes 10 M gas of the 2^24 that a transaction may take (EIP-7825)."""
 LONGEST_WAIT_S = 600
-"""Nothing is attested in the last tenth of a round's window for commitments, at most so long before its end."""
+"""Nothing is attested in the last tenth of a round's window for commitments, and at most in its last 600 s."""
 
 
 class Attesting:

@@ -51,7 +51,7 @@ from storage.redstuff.parameters import HASH_BYTES
 
 BLOBS_AT_ONCE = 1024
 BYTES_AT_ONCE = 2**20
-"""Limits of what is read of a shard at once; so much stays in a processor's cache until it is hashed."""
+"""Limits of what is read of a shard at once: it stays in a processor's cache until it is hashed."""
 NOTHING = bytes(HASH_BYTES)
 """Stands for the pair of an invalid blob, and for a shard without a tree."""
 

@@ -45,7 +45,7 @@ take all of them for hours."""
 FAILURE_KEPT_S = 5.0
 """Least time from an audit that failed until it is made again."""
 LOOK_S = 1.0
-"""Least time from a look at the chain for a draw until the next one, for all requests: so long the last one counts."""
+"""Least time from the end of a look at the chain for a draw to the next look, for all requests together."""
 
 
 @dataclass

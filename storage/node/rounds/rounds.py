@@ -77,7 +77,7 @@ class Rounds:
         return await self.auditing.sign_proof(node_id, draw)
 
     def entry_of(self, blob_id: bytes) -> bytes:
-        """As `RoundsFace.entry_of`."""
+        """Return a blob's entry in the inventory with its path to the root. Blocks; raises `Refusal`, `StoreError`."""
         term = self._made()[0]
         try:
             found = self._proving.entry_of(term, blob_id)

@@ -10,7 +10,7 @@ from storage.node.rounds.prover import begins_at_s
 
 PERIOD_S = 14 * 86_400
 KNOWN_BLOCKS = 8191
-"""Of so many blocks the chain tells the hashes (EIP-2935)."""
+"""The number of blocks before the newest one whose hashes the chain tells (EIP-2935)."""
 
 
 def state(*, handover_done_s: int | None) -> EpochState:
