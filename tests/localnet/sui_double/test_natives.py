@@ -165,9 +165,9 @@ def test_address_is_a_number_with_its_highest_byte_first() -> None:
     one = bytes(31) + b"\x01"
     assert call("address", "from_u256", 1) == one
     assert machine().call(function(SUI, "address", "to_u256"), (), [one]) == [1]
-    assert call("address", "from_bytes", one) == one
+    assert call("address", "from_bytes", bytearray(one)) == one
     with pytest.raises(MoveAbort, match="abort 0 in 0x2::address::from_bytes"):
-        call("address", "from_bytes", one[1:])
+        call("address", "from_bytes", bytearray(one[1:]))
 
 
 def test_field_of_suis_system_object_has_the_id_that_it_has_on_every_network() -> None:

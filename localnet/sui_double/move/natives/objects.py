@@ -73,7 +73,7 @@ def _from_u256(_: Machine, _types: tuple[Type, ...], arguments: list[Value]) -> 
 
 @_address("from_bytes")
 def _from_bytes(_: Machine, _types: tuple[Type, ...], arguments: list[Value]) -> Sequence[Value]:
-    data = arguments[0].get()
+    (data,) = arguments
     if len(data) != ADDRESS_BYTES:
         raise MoveAbort(ADDRESS_PARSE_ERROR)
     return (bytes(data),)
