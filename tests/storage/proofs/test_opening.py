@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -24,20 +23,11 @@ from storage.proofs.opening import blob_id_of, judge, judge_demanded
 from storage.redstuff import merkle_root
 from storage.redstuff.merkle import depth_of, root_of_hashes
 from tests.storage.proofs.members import DRAW, NODE_ID, HonestMember, member
+from tests.storage.proofs.mutations import MUTATIONS, flipped
 
 SMALL = member(7, [0, 1, 40, 333, 1000], [5, 0, 3])
 LARGE = member(31, [2, 5000], [30, 2])
 ONE = member(4, [17], [1])
-
-
-def flipped(node: bytes) -> bytes:
-    """Another node."""
-    return bytes((node[0] ^ 1,)) + node[1:]
-
-
-def with_one_flipped(path: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """Another path of the same length."""
-    return (*path[:-1], flipped(path[-1]))
 
 
 @pytest.mark.parametrize("one", [SMALL, LARGE, ONE], ids=["7 shards", "31 shards", "one blob, one shard"])
@@ -70,64 +60,6 @@ def test_every_stored_symbol_has_a_position() -> None:
     assert {sliver_of_symbol(ONE.code, one.symbol) for one in places} == {
         *((axis, i) for axis in (0, 1) for i in range((ONE.code.s, ONE.code.p)[axis]))
     }
-
-
-MUTATIONS: dict[str, tuple[Callable[[Opening], Opening], type[rules.WrongOpening]]] = {
-    "another index": (lambda one: replace(one, index=one.index - 1), rules.NotInInventory),
-    "an index beyond the inventory": (lambda one: replace(one, index=5), rules.WrongPath),
-    "a negative index": (lambda one: replace(one, index=-1), rules.WrongPath),
-    "another offset": (lambda one: replace(one, offset=one.offset + 2), rules.NotInInventory),
-    "another blob's root": (lambda one: replace(one, blob_root=flipped(one.blob_root)), rules.NotInInventory),
-    "another length": (lambda one: replace(one, blob_length=one.blob_length + 1), rules.NotInInventory),
-    "a length that no blob has": (
-        lambda one: replace(one, blob_length=2**64 - 1),
-        rules.NotInInventory,
-    ),
-    "another inventory path": (
-        lambda one: replace(one, inventory_path=with_one_flipped(one.inventory_path)),
-        rules.NotInInventory,
-    ),
-    "an inventory path too short": (
-        lambda one: replace(one, inventory_path=one.inventory_path[:-1]),
-        rules.WrongPath,
-    ),
-    "an inventory path too long": (
-        lambda one: replace(one, inventory_path=(*one.inventory_path, bytes(32))),
-        rules.WrongPath,
-    ),
-    "another symbol": (lambda one: replace(one, symbol=flipped(one.symbol)), rules.NotOfTheBlob),
-    "a symbol too short": (lambda one: replace(one, symbol=one.symbol[:-2]), rules.WrongSymbolSize),
-    "a symbol too long": (lambda one: replace(one, symbol=one.symbol + bytes(2)), rules.WrongSymbolSize),
-    "no symbol": (lambda one: replace(one, symbol=b"", blob_root=blob_id_of(one)), rules.WrongSymbolSize),
-    "no symbol, and a root for an id": (lambda one: replace(one, symbol=b""), rules.NotInInventory),
-    "another sliver path": (
-        lambda one: replace(one, sliver_path=with_one_flipped(one.sliver_path)),
-        rules.NotOfTheBlob,
-    ),
-    "no sliver path": (lambda one: replace(one, sliver_path=()), rules.WrongPath),
-    "another other root": (lambda one: replace(one, other_root=flipped(one.other_root)), rules.NotOfTheBlob),
-    "another blob path": (
-        lambda one: replace(one, blob_path=with_one_flipped(one.blob_path)),
-        rules.NotOfTheBlob,
-    ),
-    "a blob path too long": (
-        lambda one: replace(one, blob_path=(*one.blob_path, bytes(32))),
-        rules.WrongPath,
-    ),
-    "another commitment path": (
-        lambda one: replace(one, commitment_path=with_one_flipped(one.commitment_path)),
-        rules.NotCommitted,
-    ),
-    "another path within the pair": (
-        lambda one: replace(one, commitment_path=(flipped(one.commitment_path[0]), *one.commitment_path[1:])),
-        rules.NotAttested,
-    ),
-    "no commitment path": (lambda one: replace(one, commitment_path=()), rules.WrongPath),
-    "a commitment path too long": (
-        lambda one: replace(one, commitment_path=(*one.commitment_path, bytes(32))),
-        rules.WrongPath,
-    ),
-}
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
