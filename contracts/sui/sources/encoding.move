@@ -4,6 +4,7 @@
 module haulout::encoding;
 
 use std::bcs;
+use sui::address;
 use sui::hash;
 
 /// A blob is longer than a grid of this many shards can hold.
@@ -16,16 +17,19 @@ const ROOT_BYTES: u64 = 32;
 /// Digests in the metadata of a pair of slivers: two of 32 bytes.
 const PAIR_DIGEST_BYTES: u64 = 64;
 
+/// What a blob's id is the digest of, in BCS.
+public struct Identity has drop { encoding_type: u8, length: u64, root: address }
+
 /// Returns the bytes that all nodes together keep of a blob, which are what is billed. Aborts with `EBlobTooLong`.
 public fun encoded_size(n_shards: u16, length: u64): u64 {
     let n = n_shards as u64;
-    let (rows, columns) = grid(n);
+    let (rows, columns) = grid(n_shards);
     n * ((rows + columns) * symbol_size(n_shards, length) + PAIR_DIGEST_BYTES * n + ROOT_BYTES)
 }
 
 /// Returns the bytes of a symbol of a blob: even, and 2 of the empty blob. Aborts with `EBlobTooLong`.
 public fun symbol_size(n_shards: u16, length: u64): u64 {
-    let (rows, columns) = grid(n_shards as u64);
+    let (rows, columns) = grid(n_shards);
     let symbols = rows * columns;
     assert!(length <= symbols * LARGEST_SYMBOL_BYTES, EBlobTooLong);
     if (length == 0) 2 else (length + 2 * symbols - 1) / (2 * symbols) * 2
@@ -35,23 +39,21 @@ public fun symbol_size(n_shards: u16, length: u64): u64 {
 ///
 /// `root` is the number whose little-endian bytes are the root of the blob's tree.
 public fun blob_id(length: u64, root: u256): u256 {
-    let mut preimage = vector[ENCODING_TYPE];
-    preimage.append(bcs::to_bytes(&length));
-    preimage.append(bcs::to_bytes(&root));
-    from_little_endian(&hash::blake2b256(&preimage))
+    let digest = blob_digest(length, address::from_bytes(bcs::to_bytes(&root)));
+    let mut bytes = bcs::to_bytes(&digest);
+    bytes.reverse();
+    address::from_bytes(bytes).to_u256()
 }
 
-fun grid(n_shards: u64): (u64, u64) {
-    let faulty = (n_shards - 1) / 3;
-    (n_shards - 2 * faulty, n_shards - faulty)
+/// Returns the id of a blob as the bytes that nodes and clients use, from the bytes of its tree's root.
+public(package) fun blob_digest(length: u64, root: address): address {
+    let preimage = bcs::to_bytes(&Identity { encoding_type: ENCODING_TYPE, length, root });
+    address::from_bytes(hash::blake2b256(&preimage))
 }
 
-fun from_little_endian(bytes: &vector<u8>): u256 {
-    let mut number = 0;
-    let mut place = bytes.length();
-    while (place > 0) {
-        place = place - 1;
-        number = number << 8 | (bytes[place] as u256);
-    };
-    number
+/// Returns how many rows and columns the grid of a blob has.
+public(package) fun grid(n_shards: u16): (u64, u64) {
+    let n = n_shards as u64;
+    let faulty = (n - 1) / 3;
+    (n - 2 * faulty, n - faulty)
 }

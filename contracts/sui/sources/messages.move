@@ -91,14 +91,14 @@ public(package) fun ejection(node_id: u32, reason: u8, deadline_s: u64): vector<
 }
 
 /// The root of the inventory's tree, the number of its blobs, and their weight.
-public(package) fun inventory(root: u256, count: u32, weight: u64): vector<u8> {
+public(package) fun inventory(root: address, count: u32, weight: u64): vector<u8> {
     let mut body = bcs::to_bytes(&root);
     body.append(bcs::to_bytes(&count));
     body.append(bcs::to_bytes(&weight));
     body
 }
 
-public(package) fun proof(node_id: u32, draw: u256): vector<u8> {
+public(package) fun proof(node_id: u32, draw: address): vector<u8> {
     let mut body = node_word(node_id);
     body.append(bcs::to_bytes(&draw));
     body

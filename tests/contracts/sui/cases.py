@@ -150,10 +150,10 @@ def message_bodies(draw: random.Random) -> Iterator[str]:
         (Intent.INVALID_BLOB, f"invalid_blob({on_chain})", messages.invalid_blob_body(word)),
         (Intent.EJECT, f"ejection({node_id}, 1, {weight})", messages.eject_body(node_id, weight)),
         (
-            *(Intent.INVENTORY, f"inventory({on_chain}, {count}, {weight})"),
+            *(Intent.INVENTORY, f"inventory(@0x{word.hex()}, {count}, {weight})"),
             messages.inventory_body(word, count, weight),
         ),
-        (Intent.PROOF, f"proof({node_id}, {on_chain})", messages.proof_body(node_id, word)),
+        (Intent.PROOF, f"proof({node_id}, @0x{word.hex()})", messages.proof_body(node_id, word)),
     ):
         epoch = draw.randrange(2**32)
         encoded = messages.encode(intent, epoch, body, domain)
