@@ -101,7 +101,7 @@ class NodeConfig(BaseSettings):
     rpc_url: str = Field(repr=False)
     """Where the chain is asked; several endpoints, in order of preference, are separated by commas."""
     rpc_headers: Path | None = None
-    """A file with headers for the endpoints (`committee.ledger.evm.providers`), for its owner alone; a relative path in
+    """A file with headers for the endpoints (`committee.ledger.providers`), for its owner alone; a relative path in
     `node.toml` is one from its folder."""
     confirmations: int | None = Field(default=None, ge=0)
     """Blocks behind a block that make it settled; when None, the blocks that the chain calls finalized are."""

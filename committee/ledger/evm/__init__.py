@@ -4,8 +4,8 @@ from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.adapter import EvmLedger
 from committee.ledger.evm.deploy import DeploymentUnfinished, deploy
 from committee.ledger.evm.deployment import Deployment, DeploymentParameters, Roles
-from committee.ledger.evm.providers import Provider, Providers, with_headers
 from committee.ledger.interface import DryRun
+from committee.ledger.providers import Provider, Providers, with_headers
 
 __all__ = [
     "AccountKey",

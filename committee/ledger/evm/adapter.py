@@ -20,7 +20,6 @@ from committee.ledger.evm.deployment import Deployment
 from committee.ledger.evm.many_calls import call_many
 from committee.ledger.evm.open_demands import OpenDemands
 from committee.ledger.evm.proofs import ProofsWriter
-from committee.ledger.evm.providers import Providers
 from committee.ledger.evm.reader import Reader
 from committee.ledger.evm.refusals import Lacking
 from committee.ledger.evm.rpc import Rpc
@@ -30,6 +29,7 @@ from committee.ledger.evm.space import SpaceWriter
 from committee.ledger.evm.together import both
 from committee.ledger.evm.voting import VotingWriter
 from committee.ledger.proofs import Demand, Held
+from committee.ledger.providers import Providers
 from committee.ledger.records import (
     Absence,
     BlobObjects,

@@ -24,11 +24,11 @@ from committee.ledger.evm.deployment import (
 )
 from committee.ledger.evm.newest import newest_block
 from committee.ledger.evm.outbox import transactions_of
-from committee.ledger.evm.providers import Providers
 from committee.ledger.evm.refusals import Behind, EndpointError
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.sender import Sender
 from committee.ledger.interface import DryRun
+from committee.ledger.providers import Providers
 from committee.ledger.records import SentTransaction
 
 CONTRACTS = ("HauloutToken", "Timelock", "Staking", "Registry", "Committee", "Blobs", "Ballot", "Proofs")

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from committee.ledger.evm import answers
-from committee.ledger.evm.endpoints import Endpoint, EndpointFault
+from committee.ledger.evm.endpoints import Endpoint
 from committee.ledger.evm.refusals import Behind, EndpointError, Lacking
+from committee.ledger.health import EndpointFault
 
 Result = TypeVar("Result")
 ReadAnswer = Callable[[Endpoint, Any], Result]

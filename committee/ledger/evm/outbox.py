@@ -14,10 +14,10 @@ from eth_utils.address import to_checksum_address
 from committee.errors import LedgerUnavailable
 from committee.ledger.evm import answers
 from committee.ledger.evm.answers import RawReceipt
-from committee.ledger.evm.endpoints import EndpointFault
 from committee.ledger.evm.refusals import EndpointError
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.together import both
+from committee.ledger.health import EndpointFault
 from committee.ledger.records import SentTransaction
 
 LONGEST_OUTBOX = 256

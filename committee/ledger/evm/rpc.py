@@ -27,9 +27,10 @@ from web3.types import RPCEndpoint, RPCResponse
 from committee.connections import open_session
 from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger.evm import answers, jsonrpc
-from committee.ledger.evm.endpoints import Endpoint, EndpointFault
-from committee.ledger.evm.providers import Providers, listed
+from committee.ledger.evm.endpoints import Endpoint
 from committee.ledger.evm.refusals import AskedTooMuch, EndpointError, Lacking
+from committee.ledger.health import EndpointFault
+from committee.ledger.providers import Providers, listed
 
 First = TypeVar("First")
 Second = TypeVar("Second")

@@ -175,7 +175,7 @@ class HostileProvider:
 @pytest.fixture(autouse=True)
 def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("FIRST_REST_S", 0.0005), ("LONGEST_REST_S", 0.002), ("RETRY_AFTER_LIMIT_S", 0.0)):
-        monkeypatch.setattr(f"committee.ledger.evm.endpoints.{name}", value)
+        monkeypatch.setattr(f"committee.ledger.health.{name}", value)
     monkeypatch.setattr("committee.ledger.evm.rpc.REQUEST_LIMIT_S", 5.0)
     monkeypatch.setattr("committee.ledger.evm.sender.RECEIPT_LIMIT_S", 0.3)
     monkeypatch.setattr("committee.ledger.evm.sender.FIRST_POLL_S", 0.001)

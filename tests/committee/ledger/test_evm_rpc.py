@@ -16,11 +16,12 @@ from aiohttp.test_utils import TestServer
 from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger.evm import EvmLedger, answers
 from committee.ledger.evm.abi import load_contract
-from committee.ledger.evm.endpoints import RETRY_AFTER_LIMIT_S, Endpoint, EndpointFault
+from committee.ledger.evm.endpoints import Endpoint
 from committee.ledger.evm.jsonrpc import CHARACTERS_READ_AT_ONCE, ITEMS_READ_AT_ONCE
-from committee.ledger.evm.providers import Provider, listed
 from committee.ledger.evm.refusals import EndpointError
 from committee.ledger.evm.rpc import Rpc
+from committee.ledger.health import RETRY_AFTER_LIMIT_S, EndpointFault
+from committee.ledger.providers import Provider, listed
 
 if TYPE_CHECKING:
     from tests.committee.ledger.conftest import Launch, SpoiltConnection

@@ -171,9 +171,9 @@ async def test_wild_endpoints_never_make_the_view_wrong(
     launch: Launch, spoil: Callable[[], Awaitable[SpoiltConnection]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("committee.ledger.evm.rpc.REQUEST_LIMIT_S", 0.6)
-    monkeypatch.setattr("committee.ledger.evm.endpoints.FIRST_REST_S", 0.001)
-    monkeypatch.setattr("committee.ledger.evm.endpoints.LONGEST_REST_S", 0.01)
-    monkeypatch.setattr("committee.ledger.evm.endpoints.LONGEST_REST_S", 0.01)
+    monkeypatch.setattr("committee.ledger.health.FIRST_REST_S", 0.001)
+    monkeypatch.setattr("committee.ledger.health.LONGEST_REST_S", 0.01)
+    monkeypatch.setattr("committee.ledger.health.LONGEST_REST_S", 0.01)
     chance = random.Random(7)
     network = await launch(STAKES)
     await network.begin_epoch()

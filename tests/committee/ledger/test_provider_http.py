@@ -69,7 +69,7 @@ async def provider() -> AsyncIterator[Provider]:
 
 @pytest.fixture
 async def rpc(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rpc]:
-    monkeypatch.setattr("committee.ledger.evm.endpoints.FIRST_REST_S", 0.001)
+    monkeypatch.setattr("committee.ledger.health.FIRST_REST_S", 0.001)
     made = Rpc(f"http://127.0.0.1:{provider.port}")
     yield made
     await made.close()
@@ -134,7 +134,7 @@ async def test_a_proxy_that_is_set_and_not_used_is_told(
     for name in PROXY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.setattr("committee.ledger.evm.endpoints.FIRST_REST_S", 0.001)
+    monkeypatch.setattr("committee.ledger.health.FIRST_REST_S", 0.001)
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
 
     async def trouble(url: str) -> str:

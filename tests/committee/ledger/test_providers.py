@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from committee.errors import InvalidKey, LedgerError, LedgerUnavailable
 from committee.ledger.evm import AccountKey, Deployment, EvmLedger, Provider, deploy, with_headers
-from committee.ledger.evm.providers import listed
+from committee.ledger.providers import listed
 from storage.cli import app
 from tests.committee.ledger.conftest import PARAMETERS
 

@@ -12,7 +12,7 @@ import pytest
 
 from committee import files, key_files
 from committee.errors import InvalidKey
-from committee.ledger.evm.providers import listed
+from committee.ledger.providers import listed
 from storage.node import folder
 from storage.node.config import ConfigError, account_key, bls_key, load_config, parse_settings
 from storage.node.folder import make_folder
