@@ -7,9 +7,11 @@ module haulout::registry;
 
 use haulout::contact;
 use haulout::messages;
+use haulout::pauses;
+use haulout::system::System;
 use std::string::String;
-use std::type_name;
 use sui::bls12381::{Self, UncompressedG1};
+use sui::clock::Clock;
 use sui::dynamic_field;
 use sui::event;
 use sui::group_ops::Element;
@@ -42,14 +44,10 @@ const PUBLIC_KEY_BYTES: u64 = 48;
 /// The bit of a compressed key's first byte that says that it is the identity.
 const IDENTITY: u8 = 0x40;
 
-/// The right to create the deployment's shared objects, once.
-public struct Founder has key, store { id: UID }
-
 /// Shared. Its state is a dynamic field named for the version.
 public struct Registry has key { id: UID, version: u64 }
 
 public struct State has store {
-    domain: vector<u8>,
     /// Node ids count from 1.
     node_count: u32,
     nodes: Table<u32, Node>,
@@ -75,7 +73,7 @@ public struct OwnerCap has key, store { id: UID, node_id: u32 }
 /// The right to what a running node does, as long as the node names this object.
 public struct OperatorCap has key, store { id: UID, node_id: u32 }
 
-public struct RegistryCreated has copy, drop { registry: ID, domain: vector<u8> }
+public struct RegistryCreated has copy, drop { registry: ID }
 
 public struct NodeRegistered has copy, drop {
     node_id: u32,
@@ -97,21 +95,11 @@ public struct OperatorChanged has copy, drop { node_id: u32, operator_cap: Optio
 
 public struct ReceiverChanged has copy, drop { node_id: u32, receiver: address }
 
-fun init(ctx: &mut TxContext) {
-    transfer::transfer(Founder { id: object::new(ctx) }, ctx.sender());
-}
-
-/// Creates the registry of a deployment on a chain: `chain` is the digest of its first checkpoint, 32 bytes.
-///
-/// Move cannot ask which chain it runs on. Whoever reads the deployment must compare the domain with the chain's. Aborts
-/// with `EInvalidChain`.
-public fun create(founder: Founder, chain: vector<u8>, ctx: &mut TxContext) {
-    let Founder { id } = founder;
-    id.delete();
-    let domain = messages::domain(&chain, type_name::original_id<Registry>());
+/// Creates the registry of a deployment, and shares it.
+public(package) fun create(ctx: &mut TxContext) {
     let mut registry = Registry { id: object::new(ctx), version: VERSION };
-    event::emit(RegistryCreated { registry: object::id(&registry), domain });
-    let state = State { domain, node_count: 0, nodes: table::new(ctx), node_with_key: table::new(ctx) };
+    event::emit(RegistryCreated { registry: object::id(&registry) });
+    let state = State { node_count: 0, nodes: table::new(ctx), node_with_key: table::new(ctx) };
     dynamic_field::add(&mut registry.id, VERSION, state);
     transfer::share_object(registry);
 }
@@ -119,9 +107,10 @@ public fun create(founder: Founder, chain: vector<u8>, ctx: &mut TxContext) {
 /// Registers a node, whose owner is the sender; returns its owner's and its operator's capability.
 ///
 /// `public_key` is compressed, and `proof_of_possession` its signature for the sender's account. Aborts with the
-/// error of what is invalid.
+/// error of what is invalid, or with `EPaused`.
 public fun register(
     registry: &mut Registry,
+    system: &System,
     name: String,
     network_address: String,
     tls_key: vector<u8>,
@@ -129,15 +118,18 @@ public fun register(
     proof_of_possession: vector<u8>,
     commission: u16,
     receiver: address,
+    clock: &Clock,
     ctx: &mut TxContext,
 ): (OwnerCap, OperatorCap) {
+    system.check_open(pauses::registration(), clock);
     let state = registry.state_mut();
     assert!(contact::is_name(name.as_bytes()), EInvalidName);
     check_address(&network_address, &tls_key);
     assert!(commission <= MAX_COMMISSION, ECommissionTooHigh);
     state.node_count = state.node_count + 1;
     let node_id = state.node_count;
-    let key = state.take_key(node_id, public_key, &proof_of_possession, ctx.sender());
+    let message = possession_message(system, ctx.sender(), public_key);
+    let key = state.take_key(node_id, public_key, &proof_of_possession, &message);
     let owner_cap = OwnerCap { id: object::new(ctx), node_id };
     let operator_cap = OperatorCap { id: object::new(ctx), node_id };
     event::emit(NodeRegistered {
@@ -201,16 +193,6 @@ public fun change_receiver(registry: &mut Registry, cap: &OwnerCap, receiver: ad
     event::emit(ReceiverChanged { node_id: cap.node_id, receiver });
 }
 
-/// Returns what keeps the deployment's signatures from serving on another chain, or for another package.
-public fun domain(registry: &Registry): vector<u8> {
-    registry.state().domain
-}
-
-fun state(registry: &Registry): &State {
-    assert!(registry.version == VERSION, EWrongVersion);
-    dynamic_field::borrow(&registry.id, VERSION)
-}
-
 fun state_mut(registry: &mut Registry): &mut State {
     assert!(registry.version == VERSION, EWrongVersion);
     dynamic_field::borrow_mut(&mut registry.id, VERSION)
@@ -231,6 +213,12 @@ fun set_operator(node: &mut Node, node_id: u32, operator_cap: Option<ID>) {
     event::emit(OperatorChanged { node_id, operator_cap });
 }
 
+/// Returns what a node's new key signs to show that its owner has the secret.
+fun possession_message(system: &System, account: address, public_key: vector<u8>): vector<u8> {
+    let body = messages::possession(account, public_key);
+    messages::encode(messages::possession_intent(), 0, system.domain(), body)
+}
+
 /// Checks a new key of a node and keeps it from being registered again.
 ///
 /// The proof is verified first: the framework aborts in its own name for a key that is no point of the group, and such
@@ -240,14 +228,12 @@ fun take_key(
     node_id: u32,
     public_key: vector<u8>,
     proof_of_possession: &vector<u8>,
-    account: address,
+    message: &vector<u8>,
 ): Element<UncompressedG1> {
     assert!(public_key.length() == PUBLIC_KEY_BYTES && public_key[0] & IDENTITY == 0, EInvalidKey);
     assert!(!state.node_with_key.contains(public_key), EKeyInUse);
     state.node_with_key.add(public_key, node_id);
-    let body = messages::possession(account, public_key);
-    let message = messages::encode(messages::possession_intent(), 0, state.domain, body);
-    let is_proven = bls12381::bls12381_min_pk_verify(proof_of_possession, &public_key, &message);
+    let is_proven = bls12381::bls12381_min_pk_verify(proof_of_possession, &public_key, message);
     assert!(is_proven, EInvalidProofOfPossession);
     bls12381::g1_to_uncompressed_g1(&bls12381::g1_from_bytes(&public_key))
 }

@@ -9,13 +9,13 @@ from eth_utils.crypto import keccak
 
 from committee import bls
 from committee.bls import SecretKey
-from localnet.sui_double.chain import Chain
+from localnet.sui_double.chain import CLOCK_ID, Chain
 from localnet.sui_double.effects import Effects
 from localnet.sui_double.stored import Owner, OwnerKind, StoredObject
 from localnet.sui_double.transactions import ResultOf
 from tests.contracts.sui.double import artifact
 from tests.localnet.sui_double.packages import needs_framework
-from tests.localnet.sui_double.wallet import Draft, Wallet, text
+from tests.localnet.sui_double.wallet import Draft, Wallet, text, u64
 
 pytestmark = needs_framework
 
@@ -36,12 +36,26 @@ class Network:
         self.package = package.id
         self.founder = written(self.publication, "Founder")
         self.creation = self.deployer.succeed(self.create())
+        self.system = written(self.creation, "System")
         self.registry = written(self.creation, "Registry")
         self.domain = keccak(self.chain.id + self.package)
 
     def create(self) -> Draft:
         draft = self.deployer.draft()
-        draft.call(self.package, "registry::create", draft.object(self.founder.id), text(self.chain.id))
+        times = map(u64, (1000, 100, 30, 20, 50, 4000))
+        parameters = draft.call(self.package, "parameters::new", *times, (500).to_bytes(2, "little"))
+        opening = draft.call(self.package, "parameters::new_opening", bytes(2), bytes(8), bytes(8))
+        created = draft.call(
+            self.package,
+            "deployment::create",
+            draft.object(self.founder.id),
+            text(self.chain.id),
+            (10).to_bytes(2, "little"),
+            parameters,
+            opening,
+            draft.object(CLOCK_ID, is_mutable=False),
+        )
+        draft.transfer(self.deployer.address, *(ResultOf(created.command, place) for place in range(2)))
         return draft
 
     def register(self, draft: Draft, owner: bytes, secret: SecretKey) -> tuple[ResultOf, ...]:
@@ -50,6 +64,7 @@ class Network:
             self.package,
             "registry::register",
             draft.object(self.registry.id),
+            draft.object(self.system.id, is_mutable=False),
             text(b"baffin"),
             text(b"https://node.example"),
             text(bytes(32)),
@@ -57,6 +72,7 @@ class Network:
             text(bls.proof_of_possession(secret, f"0x{owner.hex()}", self.domain)),
             COMMISSION,
             owner,
+            draft.object(CLOCK_ID, is_mutable=False),
         )
         return ResultOf(registered.command, 0), ResultOf(registered.command, 1)
 
@@ -74,8 +90,11 @@ def network() -> Network:
 def test_publisher_founds_the_deployment_once(network: Network) -> None:
     assert network.founder.owner == Owner(OwnerKind.ADDRESS, network.deployer.address)
     assert network.registry.owner.kind is OwnerKind.SHARED
-    (created,) = network.creation.events
-    assert created.contents == network.registry.id + text(network.domain)
+    assert network.system.owner.kind is OwnerKind.SHARED
+    for cap in ("GovernorCap", "GuardianCap"):
+        assert written(network.creation, cap).owner == Owner(OwnerKind.ADDRESS, network.deployer.address)
+    (created,) = (one for one in network.creation.events if one.type.name == "SystemCreated")
+    assert created.contents.startswith(network.system.id + text(network.domain))
     assert network.chain.objects.get(network.founder.id) is None
 
 

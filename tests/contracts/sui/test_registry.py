@@ -13,16 +13,13 @@ from committee import bls
 from committee.bls import SecretKey
 from localnet.sui_double.move.natives.registry import SUI
 from localnet.sui_double.move.types import Datatype, ModuleId
-from localnet.sui_double.move.values import Ref, Value
-from localnet.sui_double.stored import Owner, OwnerKind
-from tests.contracts.sui.double import PACKAGE, Refused, Transaction
+from localnet.sui_double.move.values import Value
+from tests.contracts.sui.deployments import CHAIN, DOMAIN, OWNER, STRANGER, Deployment, id_of, text
+from tests.contracts.sui.double import PACKAGE, Refused
 from tests.localnet.sui_double.packages import needs_framework
 
 pytestmark = needs_framework
 
-CHAIN = bytes([5]) * 32
-DOMAIN = keccak(CHAIN + PACKAGE)
-OWNER, STRANGER = bytes([1]) * 32, bytes([2]) * 32
 TLS_KEY = bytes([3]) * 32
 
 
@@ -42,22 +39,12 @@ class Registration:
     receiver: bytes = OWNER
 
 
-class Deployment:
-    """A registry on a chain, whose transactions are one."""
-
-    def __init__(self) -> None:
-        self.transaction = Transaction()
-        self.call_registry("init")
-        (founder,) = self.transaction.host.outputs.values()
-        assert founder.owner == Owner(OwnerKind.ADDRESS, OWNER)
-        self.call_registry("create", founder.value, CHAIN)
-        (registry,) = (one for one in self.transaction.host.outputs.values() if one.type.name == "Registry")
-        assert registry.owner == Owner(OwnerKind.SHARED)
-        self.registry = Ref([registry.value], 0)
+class Nodes(Deployment):
+    """A deployment with its registry."""
 
     def call_registry(self, name: str, *arguments: Value, sender: bytes = OWNER) -> Any:
         """Call a function of the module."""
-        return self.transaction.call("registry", name, *arguments, sender=sender)
+        return self.call("registry", name, *arguments, sender=sender)
 
     def register(self, given: Registration, sender: bytes = OWNER) -> tuple[Value, Value]:
         """Return the owner's and the operator's capability."""
@@ -65,6 +52,7 @@ class Deployment:
         owner_cap, operator_cap = self.call_registry(
             "register",
             self.registry,
+            self.system,
             text(given.name),
             text(given.network_address),
             given.tls_key,
@@ -72,6 +60,7 @@ class Deployment:
             proof,
             given.commission,
             given.receiver,
+            self.clock,
             sender=sender,
         )
         return owner_cap, operator_cap
@@ -86,28 +75,9 @@ class Deployment:
         )
         return value
 
-    def events(self) -> list[tuple[str, Any]]:
-        """Return the events so far: name and fields."""
-        codec = self.transaction.codec
-        return [(one.type.name, codec.decode(one.type, one.contents)) for one in self.transaction.host.events]
-
-
-def text(content: str) -> Value:
-    return [bytearray(content.encode())]
-
-
-def id_of(cap: Value) -> Any:
-    return cap[0][0]
-
-
-def test_registry_has_the_domain_of_its_chain_and_package() -> None:
-    deployment = Deployment()
-    assert deployment.call_registry("domain", deployment.registry) == DOMAIN
-    assert deployment.events() == [("RegistryCreated", [deployment.registry.get()[0][0], DOMAIN])]
-
 
 def test_registered_node_has_what_it_was_registered_with() -> None:
-    deployment, given = Deployment(), Registration()
+    deployment, given = Nodes(), Registration()
     owner_cap, operator_cap = deployment.register(given)
     assert (owner_cap[1], operator_cap[1]) == (1, 1)
     compressed = deployment.transaction.call(
@@ -146,24 +116,24 @@ def test_registered_node_has_what_it_was_registered_with() -> None:
 )  # fmt: skip
 def test_invalid_registration_is_refused(change: dict[str, Any], error: str) -> None:
     with pytest.raises(Refused, match=f"^{error}$"):
-        Deployment().register(replace(Registration(), **change))
+        Nodes().register(replace(Registration(), **change))
 
 
 def test_proof_of_possession_serves_its_account_alone() -> None:
     with pytest.raises(Refused, match=r"^EInvalidProofOfPossession$"):
-        Deployment().register(Registration(), sender=STRANGER)
-    Deployment().register(Registration(proven_for=STRANGER), sender=STRANGER)
+        Nodes().register(Registration(), sender=STRANGER)
+    Nodes().register(Registration(proven_for=STRANGER), sender=STRANGER)
 
 
 def test_key_is_registered_once() -> None:
-    deployment = Deployment()
+    deployment = Nodes()
     deployment.register(Registration())
     with pytest.raises(Refused, match=r"^EKeyInUse$"):
         deployment.register(Registration(name="another"))
 
 
 def test_replaced_operator_can_do_nothing_more() -> None:
-    deployment = Deployment()
+    deployment = Nodes()
     owner_cap, first = deployment.register(Registration())
     second = deployment.call_registry("replace_operator", deployment.registry, owner_cap)
     moved = (text("https://new.example"), bytes(32))
@@ -176,7 +146,7 @@ def test_replaced_operator_can_do_nothing_more() -> None:
 
 
 def test_node_without_an_operator_gets_one_from_its_owner() -> None:
-    deployment = Deployment()
+    deployment = Nodes()
     owner_cap, operator_cap = deployment.register(Registration())
     deployment.call_registry("resign_operator", deployment.registry, operator_cap)
     assert deployment.node(1)[0] == [[]]
@@ -189,7 +159,7 @@ def test_node_without_an_operator_gets_one_from_its_owner() -> None:
     [("http://node:0", TLS_KEY, "EInvalidNetworkAddress"), ("http://node", bytes(33), "EInvalidTlsKey")],
 )
 def test_invalid_address_is_refused_of_an_operator(address: str, tls_key: bytes, error: str) -> None:
-    deployment = Deployment()
+    deployment = Nodes()
     _, operator_cap = deployment.register(Registration())
     with pytest.raises(Refused, match=f"^{error}$"):
         deployment.call_registry(
@@ -198,24 +168,22 @@ def test_invalid_address_is_refused_of_an_operator(address: str, tls_key: bytes,
 
 
 def test_registry_of_another_version_is_refused() -> None:
-    deployment = Deployment()
+    deployment = Nodes()
     deployment.registry.get()[1] = 2
     with pytest.raises(Refused, match=r"^EWrongVersion$"):
         deployment.register(Registration())
-    with pytest.raises(Refused, match=r"^EWrongVersion$"):
-        deployment.call_registry("domain", deployment.registry)
 
 
-def test_registry_needs_a_whole_digest_of_its_chain() -> None:
-    deployment = Deployment()
-    (founder,) = (one for one in deployment.transaction.host.outputs.values() if one.type.name == "Founder")
-    with pytest.raises(Refused, match=r"^EInvalidChain$"):
-        deployment.call_registry("create", founder.value, CHAIN[:4])
+def test_nobody_registers_while_that_is_paused() -> None:
+    deployment = Nodes()
+    deployment.call("system", "pause", deployment.system, deployment.guardian, 0, deployment.clock)
+    with pytest.raises(Refused, match=r"^EPaused$"):
+        deployment.register(Registration())
 
 
 def test_events_tell_all_of_the_nodes() -> None:
     """The nodes as events tell them, after a random history, are those that the registry keeps."""
-    deployment, draw = Deployment(), random.Random(3)
+    deployment, draw = Nodes(), random.Random(3)
     caps: dict[int, list[Value]] = {}
     for step in range(60):
         action = draw.choice(("register", "move", "replace", "resign", "receiver"))

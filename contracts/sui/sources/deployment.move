@@ -1,0 +1,35 @@
+/// Makes the shared objects of a deployment, once.
+module haulout::deployment;
+
+use haulout::parameters::{Opening, Parameters};
+use haulout::registry;
+use haulout::system::{Self, GovernorCap, GuardianCap};
+use sui::clock::Clock;
+
+/// The right to create the deployment's shared objects, once.
+public struct Founder has key, store { id: UID }
+
+fun init(ctx: &mut TxContext) {
+    transfer::transfer(Founder { id: object::new(ctx) }, ctx.sender());
+}
+
+/// Creates the shared objects of a deployment on a chain; returns the governor's and the guardian's capability.
+///
+/// `chain` is the digest of the chain's first checkpoint, 32 bytes. Move cannot ask which chain it runs on: whoever reads the
+/// deployment must compare the domain with the chain's. Aborts with `EInvalidShardCount` or `EInvalidChain`.
+public fun create(
+    founder: Founder,
+    chain: vector<u8>,
+    n_shards: u16,
+    parameters: Parameters,
+    opening: Opening,
+    clock: &Clock,
+    ctx: &mut TxContext,
+): (GovernorCap, GuardianCap) {
+    let Founder { id } = founder;
+    id.delete();
+    let (system, governor_cap, guardian_cap) = system::create(chain, n_shards, parameters, opening, clock, ctx);
+    registry::create(ctx);
+    system.share();
+    (governor_cap, guardian_cap)
+}
