@@ -11,6 +11,8 @@ class Faults:
 
     is_down: bool = False
     """Every call and every open stream ends with UNAVAILABLE."""
+    is_silent: bool = False
+    """No call is answered, and none ends by itself."""
     checkpoint_lag: int = 0
     """Newest checkpoints that are not shown yet; transactions in them are shown without a checkpoint."""
     missing_checkpoints: set[int] = field(default_factory=set)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import weakref
 from collections.abc import Awaitable, Callable
@@ -135,7 +136,7 @@ class SuiDouble:
     def _unary(self, answer: Callable[[Any], Awaitable[Any]]) -> Callable[[_Stream], Awaitable[None]]:
         async def handle(stream: _Stream) -> None:
             request = await stream.recv_message()
-            self._check_up()
+            await self._check_up()
             try:
                 message = await answer(request)
             except (ChainRefusal, MoveError) as error:
@@ -147,7 +148,7 @@ class SuiDouble:
     def _stream(self, answer: Callable[[Any], Any]) -> Callable[[_Stream], Awaitable[None]]:
         async def handle(stream: _Stream) -> None:
             request = await stream.recv_message()
-            self._check_up()
+            await self._check_up()
             await stream.send_initial_metadata()
             try:
                 async for message in answer(request):
@@ -157,7 +158,9 @@ class SuiDouble:
 
         return handle
 
-    def _check_up(self) -> None:
+    async def _check_up(self) -> None:
+        if self.faults.is_silent:
+            await asyncio.Event().wait()  # until the client gives up, or the server stops
         if self.faults.is_down:
             raise GRPCError(Status.UNAVAILABLE, "the node is down, as the test wants it")
 

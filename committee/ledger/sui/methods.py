@@ -1,0 +1,36 @@
+"""The methods of Sui's interface that are called: their paths and the messages that they take and give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from committee.ledger.sui.wire import betterproto2, protobuf, v2
+
+Request = TypeVar("Request", bound=betterproto2.Message)
+Answer = TypeVar("Answer", bound=betterproto2.Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Request, Answer]):
+    """One method: service and name, and its messages."""
+
+    service: str
+    name: str
+    request: type[Request]
+    answer: type[Answer]
+
+    @property
+    def path(self) -> str:
+        """The method's path in HTTP/2."""
+        return f"/sui.rpc.v2.{self.service}/{self.name}"
+
+
+GET_SERVICE_INFO = Method(
+    "LedgerService", "GetServiceInfo", v2.GetServiceInfoRequest, v2.GetServiceInfoResponse
+)
+
+
+def mask(*paths: str) -> protobuf.FieldMask:
+    """Return the read mask of these fields: an answer has them and no others."""
+    return protobuf.FieldMask(paths=list(paths))
