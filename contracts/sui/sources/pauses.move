@@ -17,7 +17,8 @@ const EPaused: u64 = 122;
 const DURATION_S: u64 = 4 * 24 * 3600;
 
 const REGISTER: u8 = 0;
-const COUNT: u64 = 1;
+const CERTIFY: u8 = 1;
+const COUNT: u64 = 2;
 
 public struct Pauses has drop, store {
     /// By the function's number.
@@ -35,6 +36,9 @@ public struct PauseChanged has copy, drop { function: u8, until_s: u64 }
 
 /// `registry::register`.
 public(package) fun registration(): u8 { REGISTER }
+
+/// `blob::certify`.
+public(package) fun certification(): u8 { CERTIFY }
 
 public(package) fun new(): Pauses {
     let mut pauses = vector[];

@@ -13,7 +13,7 @@ const EInvalidSize: u64 = 25;
 const ENotWithin: u64 = 26;
 /// Two reservations are neither for the same periods, nor of one size with periods that adjoin.
 const ENotAdjoining: u64 = 27;
-/// A reservation has ended.
+/// A blob object or a reservation has ended.
 const EExpired: u64 = 28;
 
 public struct Reservation has key, store {

@@ -41,6 +41,8 @@ public struct State has store {
     timeline: Timeline,
     /// Epoch → its committee, from its selection on.
     committees: Table<u32, Committee>,
+    /// Ids of blobs that are proven to be encoded inconsistently → the epoch of the certificate.
+    invalid_blobs: Table<u256, u32>,
     guardian_cap: Option<ID>,
     pauses: Pauses,
 }
@@ -103,6 +105,7 @@ public(package) fun create(
         opening,
         timeline: timeline::new(seconds(clock)),
         committees: table::new(ctx),
+        invalid_blobs: table::new(ctx),
         guardian_cap: guardian,
         pauses: pauses::new(),
     };
@@ -179,6 +182,14 @@ public(package) fun verify(
 public(package) fun check_open(system: &System, function: u8, clock: &Clock) {
     system.state().pauses.check_open(function, seconds(clock));
 }
+
+/// Takes note that a blob is proven to be encoded inconsistently, by a certificate of an epoch's committee.
+public(package) fun mark_invalid(system: &mut System, blob_id: u256, epoch: u32) {
+    system.state_mut().invalid_blobs.add(blob_id, epoch);
+}
+
+/// Returns whether a blob is proven to be encoded inconsistently, by its id.
+public fun is_invalid(system: &System, blob_id: u256): bool { system.state().invalid_blobs.contains(blob_id) }
 
 /// Returns what keeps the deployment's signatures from serving on another chain, or for another package.
 public fun domain(system: &System): vector<u8> { system.state().domain }

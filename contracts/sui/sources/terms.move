@@ -24,6 +24,12 @@ public(package) fun new(price: u64, write_price: u64, capacity: u64): Terms {
     Terms { price, write_price, capacity }
 }
 
+public(package) fun price(self: &Terms): u64 { self.price }
+
+public(package) fun write_price(self: &Terms): u64 { self.write_price }
+
+public(package) fun capacity(self: &Terms): u64 { self.capacity }
+
 /// Returns what the votes of a period make of the terms.
 ///
 /// A price is the lowest that members with `quorum` of the shards asked at most, the capacity the largest that such

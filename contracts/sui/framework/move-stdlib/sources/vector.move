@@ -38,3 +38,11 @@ public fun reverse<Element>(self: &mut vector<Element>) {
         place = place + 1;
     }
 }
+
+public fun remove<Element>(self: &mut vector<Element>, mut place: u64): Element {
+    while (place + 1 < self.length()) {
+        self.swap(place, place + 1);
+        place = place + 1;
+    };
+    self.pop_back()
+}

@@ -1,0 +1,63 @@
+"""A deployment whose epochs and periods are set by hand, in the place of elections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from committee.membership import Committee
+from localnet.sui_double.move.module import StructDefinition
+from localnet.sui_double.move.natives.registry import SUI
+from localnet.sui_double.move.types import Datatype, ModuleId, Scalar
+from localnet.sui_double.move.values import Ref, Value
+from tests.contracts.sui.committees import in_move
+from tests.contracts.sui.deployments import Deployment
+from tests.contracts.sui.double import PACKAGE, modules
+
+
+class Office(Deployment):
+    """A deployment with a committee in office."""
+
+    def start(self, committee: Committee, period: int) -> None:
+        """Start the epoch of a committee; its handover is under way."""
+        state = self.state_of(self.system)
+        timeline = Fields("timeline", "Timeline", Fields("system", "State", state)["timeline"])
+        if period != timeline["period"]:
+            timeline.set(period=period, period_started_at_s=self.time_s)
+        timeline.set(epoch=committee.epoch, started_at_s=self.time_s, handover_done=False)
+        table = Ref([Fields("system", "State", state)["committees"]], 0)
+        types = (Scalar.U32, Datatype(ModuleId(PACKAGE, "committee"), "Committee"))
+        add = modules().function(ModuleId(SUI, "table"), "add")
+        kept = in_move(self.transaction, committee)
+        self.transaction.machine.call(add, types, [table, committee.epoch, kept])
+
+    def finish(self) -> None:
+        """End the handover."""
+        state = Fields("system", "State", self.state_of(self.system))
+        self.call("timeline", "finish", state["timeline"], self.time_s)
+
+    @property
+    def period(self) -> int:
+        return int(self.call("system", "period", self.system))
+
+    def newest(self, name: str) -> Ref:
+        """Return the object of a type that was given to an account, or shared, last."""
+        *_, value = (one.value for one in self.transaction.host.outputs.values() if one.type.name == name)
+        return Ref([value], 0)
+
+
+class Fields:
+    """The fields of a struct of the package, by their names."""
+
+    def __init__(self, module: str, name: str, value: Value) -> None:
+        definition = modules().datatype(Datatype(ModuleId(PACKAGE, module), name))
+        assert isinstance(definition, StructDefinition)
+        self._places = {field.name: place for place, field in enumerate(definition.fields)}
+        self._value = value
+
+    def __getitem__(self, name: str) -> Any:
+        return self._value[self._places[name]]
+
+    def set(self, **values: Value) -> None:
+        """Set fields."""
+        for name, value in values.items():
+            self._value[self._places[name]] = value
