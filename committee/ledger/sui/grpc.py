@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import TypeVar
 
 from committee.errors import LedgerError, LedgerUnavailable
@@ -43,6 +44,16 @@ class SuiRpc:
         self.endpoints = [Endpoint(one) for one in listed(providers)]
         self._chain = chain
         self._is_closed = False
+
+    def alone(self) -> SuiRpc:
+        """Return the same chain as one of its endpoints has it: the first that is well, or will be soonest.
+
+        What several requests tell belongs together only if one endpoint has told it all.
+        """
+        now = asyncio.get_running_loop().time()
+        single = copy(self)
+        single.endpoints = [min(self.endpoints, key=lambda one: max(0.0, one.rest_s(now, is_alone=True)))]
+        return single
 
     def __str__(self) -> str:
         """Return the scheme, host and port of each endpoint, to be named in messages."""

@@ -29,6 +29,16 @@ class Method(Generic[Request, Answer]):
 GET_SERVICE_INFO = Method(
     "LedgerService", "GetServiceInfo", v2.GetServiceInfoRequest, v2.GetServiceInfoResponse
 )
+GET_CHECKPOINT = Method("LedgerService", "GetCheckpoint", v2.GetCheckpointRequest, v2.GetCheckpointResponse)
+GET_TRANSACTION = Method(
+    "LedgerService", "GetTransaction", v2.GetTransactionRequest, v2.GetTransactionResponse
+)
+BATCH_GET_OBJECTS = Method(
+    "LedgerService", "BatchGetObjects", v2.BatchGetObjectsRequest, v2.BatchGetObjectsResponse
+)
+LIST_OWNED_OBJECTS = Method(
+    "StateService", "ListOwnedObjects", v2.ListOwnedObjectsRequest, v2.ListOwnedObjectsResponse
+)
 
 
 def mask(*paths: str) -> protobuf.FieldMask:
