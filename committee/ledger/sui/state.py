@@ -23,7 +23,7 @@ _COMPRESSED, _IS_GREATER = 0x80, 0x20
 
 @dataclass(frozen=True, slots=True)
 class RegistryNode:
-    """What the registry keeps of a node. Its stake and its candidacy are not told by the package yet."""
+    """What the registry keeps of a node. Its stake is kept elsewhere."""
 
     node_id: int
     operator_cap: bytes | None
@@ -32,9 +32,12 @@ class RegistryNode:
     name: str
     address: str
     tls_key: bytes
-    public_key: bytes
-    """BLS, compressed, 48 bytes."""
-    commission: int
+    public_keys: tuple[tuple[int, bytes], ...]
+    """BLS, compressed, 48 bytes, each with the first period in which it counts, ascending."""
+    commissions: tuple[tuple[int, int], ...]
+    """In hundredths of a percent, likewise."""
+    is_candidate: bool
+    barred_until_period: int
 
 
 class State:
@@ -168,6 +171,13 @@ def _node(node_id: int, value: dict[str, Any]) -> RegistryNode:
         name=value["name"],
         address=value["network_address"],
         tls_key=value["tls_key"],
-        public_key=compressed_key(value["public_key"]),
-        commission=value["commission"],
+        public_keys=tuple((period, compressed_key(key)) for period, key in _changes(value["public_keys"])),
+        commissions=tuple(_changes(value["commissions"])),
+        is_candidate=value["is_candidate"],
+        barred_until_period=value["barred_until"],
     )
+
+
+def _changes(value: dict[str, Any]) -> list[tuple[int, Any]]:
+    """Return the values of what changes with periods, each with its first period."""
+    return [(change["from_period"], change["value"]) for change in value["changes"]]

@@ -1,10 +1,13 @@
 /// Makes the shared objects of a deployment, once.
 module haulout::deployment;
 
+use haulout::haul::HAUL;
 use haulout::parameters::{Opening, Parameters};
 use haulout::registry;
+use haulout::staking;
 use haulout::system::{Self, GovernorCap, GuardianCap};
 use sui::clock::Clock;
+use sui::coin::TreasuryCap;
 
 /// The right to create the deployment's shared objects, once.
 public struct Founder has key, store { id: UID }
@@ -16,13 +19,16 @@ fun init(ctx: &mut TxContext) {
 /// Creates the shared objects of a deployment on a chain; returns the governor's and the guardian's capability.
 ///
 /// `chain` is the digest of the chain's first checkpoint, 32 bytes. Move cannot ask which chain it runs on: whoever reads the
-/// deployment must compare the domain with the chain's. Aborts with `EInvalidShardCount` or `EInvalidChain`.
+/// deployment must compare the domain with the chain's. `treasury` has minted all tokens that there will be. Stake can be
+/// slashed for `evidence_window_s` seconds after a period that it stood for. Aborts with the error of what is invalid.
 public fun create(
     founder: Founder,
+    treasury: TreasuryCap<HAUL>,
     chain: vector<u8>,
     n_shards: u16,
     parameters: Parameters,
     opening: Opening,
+    evidence_window_s: u64,
     clock: &Clock,
     ctx: &mut TxContext,
 ): (GovernorCap, GuardianCap) {
@@ -30,6 +36,7 @@ public fun create(
     id.delete();
     let (system, governor_cap, guardian_cap) = system::create(chain, n_shards, parameters, opening, clock, ctx);
     registry::create(ctx);
+    staking::create(treasury, evidence_window_s, ctx);
     system.share();
     (governor_cap, guardian_cap)
 }

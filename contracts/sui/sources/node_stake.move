@@ -9,6 +9,7 @@
 module haulout::node_stake;
 
 use haulout::pool::{Self, Pool};
+use haulout::recents::{Self, Recents};
 use sui::event;
 use sui::table::{Self, Table};
 
@@ -28,6 +29,8 @@ const ESettled: u64 = 22;
 const ENotSettled: u64 = 23;
 /// A node on which nothing stands is paid.
 const ENothingStands: u64 = 24;
+/// A stake does not join, has joined, or a committee is elected with it.
+const ENotJoining: u64 = 134;
 
 const LEAST_SHARES: u128 = 1_000_000;
 
@@ -45,6 +48,8 @@ public struct NodeStake has store {
     joinings: Table<u32, Pool>,
     /// Period → the shares that leave with it; once all before it are settled, the tokens that these became.
     leavings: Table<u32, Pool>,
+    /// What came lately, while periods were late.
+    recents: Recents,
 }
 
 /// A staker's part of a node's stake, which can be given away as any object.
@@ -75,6 +80,9 @@ public struct PeriodSettled has copy, drop {
     left: u64,
 }
 
+/// What stands has changed while no period was settled: at a standstill, or by a slashing.
+public struct PoolChanged has copy, drop { node_id: u32, tokens: u64, shares: u128 }
+
 /// Returns the stake on a node on which nothing is staked yet; `period` is the current one.
 public(package) fun new(node_id: u32, period: u32, ctx: &mut TxContext): NodeStake {
     NodeStake {
@@ -85,43 +93,82 @@ public(package) fun new(node_id: u32, period: u32, ctx: &mut TxContext): NodeSta
         leaving: 0,
         joinings: table::new(ctx),
         leavings: table::new(ctx),
+        recents: recents::new(),
     }
 }
 
 /// Returns a stake that joins with a period, the first whose committee is not elected yet.
 ///
-/// Aborts with `EZeroAmount`, `ESettled`, or `EStakeTooSmall` by the rate of now.
+/// At a standstill that may be settled up to already; then it stands at once, at the rate of that period. Aborts with
+/// `EZeroAmount`, `ESettled`, or `EStakeTooSmall` by the rate of now.
 public(package) fun stake(self: &mut NodeStake, amount: u64, period: u32, ctx: &mut TxContext): Stake {
     assert!(amount > 0, EZeroAmount);
-    assert!(period > self.settled, ESettled);
+    assert!(period >= self.settled, ESettled);
     let amount = amount as u128;
     check_size(self.pool.price(amount));
-    let shares = enter(&mut self.joinings, period, amount);
-    self.joining = self.joining + amount;
-    new_stake(self.node_id, Phase::Joining { period, shares }, ctx)
+    let phase = if (period > self.settled) {
+        self.joining = self.joining + amount;
+        Phase::Joining { period, shares: enter(&mut self.joinings, period, amount) }
+    } else {
+        let shares = self.pool.enter(amount);
+        self.announce();
+        Phase::Standing { shares }
+    };
+    new_stake(self.node_id, phase, ctx)
 }
 
-/// Has a stake leave with a period, the first whose committee is not elected yet. Until then it stands.
+/// Has a stake leave with a period, the first whose committee is not elected yet; returns what it is worth now. Until then
+/// it stands; at a standstill, if the period is settled up to, no longer.
 ///
 /// Aborts with `EOtherNode`, `ENotStanding` or `ESettled`.
-public(package) fun unstake(self: &mut NodeStake, stake: &mut Stake, period: u32) {
-    assert!(period > self.settled, ESettled);
+public(package) fun unstake(self: &mut NodeStake, stake: &mut Stake, period: u32): u64 {
+    assert!(period >= self.settled, ESettled);
     let left = self.standing_shares(stake);
-    let shares = enter(&mut self.leavings, period, left);
-    self.leaving = self.leaving + left;
+    let worth = self.pool.worth(left);
+    let shares = if (period > self.settled) {
+        self.leaving = self.leaving + left;
+        enter(&mut self.leavings, period, left)
+    } else {
+        let amount = self.pool.exit(left);
+        self.announce();
+        enter(&mut self.leavings, period, amount)
+    };
     stake.become(Phase::Leaving { period, shares });
+    worth as u64
 }
 
 /// Has a leaving stake stay, unless a committee is elected without it: `period` is the first whose committee is not.
+/// Returns the period with which it was to leave, and what it is worth now.
 ///
-/// Aborts with `EOtherNode` or `ENotLeaving`.
-public(package) fun stay(self: &mut NodeStake, stake: &mut Stake, period: u32) {
+/// Aborts with `EOtherNode` or `ENotLeaving`, and with `EStakeTooSmall` where it comes back from what has left.
+public(package) fun stay(self: &mut NodeStake, stake: &mut Stake, period: u32): (u32, u64) {
     self.check_node(stake);
     let (with, shares) = stake.leaving();
-    assert!(with >= period && with > self.settled, ENotLeaving);
+    assert!(with >= period && with >= self.settled, ENotLeaving);
     let left = exit(&mut self.leavings, with, shares);
-    self.leaving = self.leaving - left;
-    stake.become(Phase::Standing { shares: left });
+    let shares = if (with > self.settled) {
+        self.leaving = self.leaving - left;
+        left
+    } else {
+        let shares = self.pool.enter(left);
+        check_size(shares);
+        self.announce();
+        shares
+    };
+    stake.become(Phase::Standing { shares });
+    (with, self.pool.worth(shares) as u64)
+}
+
+/// Ends a stake that is to join, unless a committee is elected with it: `period` is the first whose committee is not.
+/// Returns the period with which it was to join, and its tokens. Aborts with `EOtherNode` or `ENotJoining`.
+public(package) fun cancel(self: &mut NodeStake, stake: Stake, period: u32): (u32, u64) {
+    self.check_node(&stake);
+    let (with, shares) = stake.joining();
+    assert!(with >= period && with > self.settled, ENotJoining);
+    let amount = exit(&mut self.joinings, with, shares);
+    self.joining = self.joining - amount;
+    stake.end(amount as u64);
+    (with, amount as u64)
 }
 
 /// Ends a stake that has left; returns its tokens. Aborts with `EOtherNode`, `ENotLeaving` or `ENotSettled`.
@@ -158,10 +205,10 @@ public(package) fun settle(self: &mut NodeStake, pay: u64) {
     assert!(pay == 0 || self.pool.shares() > 0, ENothingStands);
     self.pool.raise(pay as u128);
     let period = self.settled + 1;
-    let leaving = amount_in(&self.leavings, period);
+    let leaving = if (self.leaving == 0) 0 else amount_in(&self.leavings, period);
     let left = self.pool.exit(leaving);
     if (leaving > 0) self.leavings[period].exchange(left);
-    let joining = amount_in(&self.joinings, period);
+    let joining = if (self.joining == 0) 0 else amount_in(&self.joinings, period);
     let joined = self.pool.enter(joining);
     if (joining > 0) self.joinings[period].exchange(joined);
     self.leaving = self.leaving - leaving;
@@ -173,19 +220,50 @@ public(package) fun settle(self: &mut NodeStake, pay: u64) {
 
 /// Passes over the periods before the current one if nothing stood in them and nothing joins.
 public(package) fun pass_over(self: &mut NodeStake, period: u32) {
-    let is_empty = self.pool.shares() == 0 && self.joining == 0;
-    if (is_empty && self.settled < period) self.settled = period;
+    self.settled = self.settled_by(period);
 }
 
 /// Returns what stands for a period, as it is worth now: the first whose committee is not elected yet, or the one before.
 public(package) fun standing_for(self: &NodeStake, period: u32): u64 {
-    let joining = self.joining - amount_in(&self.joinings, period + 1);
-    let leaving = self.leaving - amount_in(&self.leavings, period + 1);
+    let joining = if (self.joining == 0) 0 else self.joining - amount_in(&self.joinings, period + 1);
+    let leaving = if (self.leaving == 0) 0 else self.leaving - amount_in(&self.leavings, period + 1);
     (self.pool.worth(self.pool.shares() - leaving) + joining) as u64
+}
+
+/// Takes note that an amount comes to stand now, of what is young for `age_s` at least.
+public(package) fun note_coming(self: &mut NodeStake, amount: u64, age_s: u64, now_s: u64) {
+    self.recents.add(amount, age_s, now_s);
+}
+
+/// Takes note that an amount will stand no more.
+public(package) fun note_going(self: &mut NodeStake, amount: u64, age_s: u64, now_s: u64) {
+    self.recents.take(amount, age_s, now_s);
+}
+
+/// Returns how much of what was noted may be younger than `age_s`.
+public(package) fun young(self: &NodeStake, age_s: u64, now_s: u64): u64 {
+    self.recents.young(age_s, now_s)
 }
 
 /// Returns the first period that is not settled.
 public(package) fun settled(self: &NodeStake): u32 { self.settled }
+
+/// Returns the first period that is not settled, the current one at least if nothing stands and nothing joins.
+public(package) fun settled_by(self: &NodeStake, period: u32): u32 {
+    let is_empty = self.pool.shares() == 0 && self.joining == 0;
+    if (is_empty && self.settled < period) period else self.settled
+}
+
+public(package) fun has_standing(self: &NodeStake): bool { self.pool.shares() > 0 }
+
+/// Returns the node that a stake is on.
+public(package) fun node_id(self: &Stake): u32 { self.node_id }
+
+/// Returns the period with which a stake leaves. Aborts with `ENotLeaving`.
+public(package) fun leaves_with(self: &Stake): u32 {
+    let (period, _) = self.leaving();
+    period
+}
 
 /// Returns the shares of a stake that stands; one that has joined since it was last used does so.
 fun standing_shares(self: &mut NodeStake, stake: &mut Stake): u128 {
@@ -210,6 +288,14 @@ fun leaving(stake: &Stake): (u32, u128) {
     }
 }
 
+/// Returns the period with which a stake joins, and its shares. Aborts with `ENotJoining`.
+fun joining(stake: &Stake): (u32, u128) {
+    match (stake.phase) {
+        Phase::Joining { period, shares } => (period, shares),
+        _ => abort ENotJoining,
+    }
+}
+
 fun new_stake(node_id: u32, phase: Phase, ctx: &mut TxContext): Stake {
     let stake = Stake { id: object::new(ctx), node_id, phase };
     event::emit(StakeChanged { stake: object::id(&stake), node_id, phase });
@@ -225,6 +311,11 @@ fun end(stake: Stake, withdrawn: u64) {
     event::emit(StakeEnded { stake: object::id(&stake), node_id: stake.node_id, withdrawn });
     let Stake { id, .. } = stake;
     id.delete();
+}
+
+fun announce(self: &NodeStake) {
+    let (tokens, shares) = (self.pool.amount() as u64, self.pool.shares());
+    event::emit(PoolChanged { node_id: self.node_id, tokens, shares });
 }
 
 fun check_node(self: &NodeStake, stake: &Stake) {

@@ -16,9 +16,12 @@ const EPaused: u64 = 122;
 /// How long a pause lasts, if it is not ended.
 const DURATION_S: u64 = 4 * 24 * 3600;
 
-const REGISTER: u8 = 0;
-const CERTIFY: u8 = 1;
-const COUNT: u64 = 2;
+const REGISTRATION: u8 = 0;
+const CERTIFICATION: u8 = 1;
+const KEY_CHANGE: u8 = 2;
+const CANDIDACY: u8 = 3;
+const STAKING: u8 = 4;
+const COUNT: u64 = 5;
 
 public struct Pauses has drop, store {
     /// By the function's number.
@@ -35,10 +38,19 @@ public struct Pause has drop, store {
 public struct PauseChanged has copy, drop { function: u8, until_s: u64 }
 
 /// `registry::register`.
-public(package) fun registration(): u8 { REGISTER }
+public(package) fun registration(): u8 { REGISTRATION }
+
+/// `registry::change_public_key`.
+public(package) fun key_change(): u8 { KEY_CHANGE }
+
+/// `candidates::become`.
+public(package) fun candidacy(): u8 { CANDIDACY }
+
+/// `staking::stake`.
+public(package) fun staking(): u8 { STAKING }
 
 /// `blob::certify`.
-public(package) fun certification(): u8 { CERTIFY }
+public(package) fun certification(): u8 { CERTIFICATION }
 
 public(package) fun new(): Pauses {
     let mut pauses = vector[];

@@ -5,6 +5,7 @@
 /// that a stolen one ends to count.
 module haulout::registry;
 
+use haulout::changes::{Self, Changes};
 use haulout::contact;
 use haulout::messages;
 use haulout::pauses;
@@ -35,8 +36,11 @@ const EInvalidProofOfPossession: u64 = 12;
 const EKeyInUse: u64 = 13;
 /// The operator's capability has been replaced, or given up.
 const ENotOperator: u64 = 14;
+/// No node has the id.
+const EUnknownNode: u64 = 140;
 
 const VERSION: u64 = 1;
+const MAX_CANDIDATES: u64 = 100;
 /// In hundredths of a percent.
 const MAX_COMMISSION: u16 = 3_000;
 const TLS_KEY_BYTES: u64 = 32;
@@ -53,6 +57,8 @@ public struct State has store {
     nodes: Table<u32, Node>,
     /// Each key that was ever registered, compressed → the node that has, or had, it.
     node_with_key: Table<vector<u8>, u32>,
+    /// The nodes that stand for election, in the order in which they came to.
+    candidates: vector<u32>,
 }
 
 public struct Node has store {
@@ -62,9 +68,12 @@ public struct Node has store {
     name: String,
     network_address: String,
     tls_key: vector<u8>,
-    public_key: Element<UncompressedG1>,
+    public_keys: Changes<Element<UncompressedG1>>,
     /// In hundredths of a percent.
-    commission: u16,
+    commissions: Changes<u16>,
+    is_candidate: bool,
+    /// It may not become a candidate before this period.
+    barred_until: u32,
 }
 
 /// The right to everything about a node.
@@ -93,19 +102,50 @@ public struct NetworkAddressChanged has copy, drop { node_id: u32, network_addre
 /// None: the operator has resigned.
 public struct OperatorChanged has copy, drop { node_id: u32, operator_cap: Option<ID> }
 
+/// The key counts from a period on.
+public struct PublicKeyChanged has copy, drop { node_id: u32, public_key: vector<u8>, from_period: u32 }
+
+/// The commission counts from a period on.
+public struct CommissionChanged has copy, drop { node_id: u32, commission: u16, from_period: u32 }
+
 public struct ReceiverChanged has copy, drop { node_id: u32, receiver: address }
+
+/// A node stands for election, behind all others.
+public struct CandidateJoined has copy, drop { node_id: u32 }
+
+/// A node does not stand for election any more.
+public struct CandidateLeft has copy, drop { node_id: u32, reason: Absence }
+
+/// A node that was ejected may not become a candidate before a period.
+public struct CandidateBarred has copy, drop { node_id: u32, until_period: u32 }
+
+/// Why a node does not stand for election.
+public enum Absence has copy, drop, store {
+    /// Its operator withdrew it.
+    Left,
+    /// It was ejected.
+    Removed,
+    /// A node with more stake took its place.
+    Evicted,
+}
 
 /// Creates the registry of a deployment, and shares it.
 public(package) fun create(ctx: &mut TxContext) {
     let mut registry = Registry { id: object::new(ctx), version: VERSION };
     event::emit(RegistryCreated { registry: object::id(&registry) });
-    let state = State { node_count: 0, nodes: table::new(ctx), node_with_key: table::new(ctx) };
+    let state = State {
+        node_count: 0,
+        nodes: table::new(ctx),
+        node_with_key: table::new(ctx),
+        candidates: vector[],
+    };
     dynamic_field::add(&mut registry.id, VERSION, state);
     transfer::share_object(registry);
 }
 
 /// Registers a node, whose owner is the sender; returns its owner's and its operator's capability.
 ///
+/// It stands for election unless all places are taken.
 /// `public_key` is compressed, and `proof_of_possession` its signature for the sender's account. Aborts with the
 /// error of what is invalid, or with `EPaused`.
 public fun register(
@@ -150,10 +190,13 @@ public fun register(
         name,
         network_address,
         tls_key,
-        public_key: key,
-        commission,
+        public_keys: changes::new(key),
+        commissions: changes::new(commission),
+        is_candidate: false,
+        barred_until: 0,
     };
     state.nodes.add(node_id, node);
+    if (state.candidates.length() < MAX_CANDIDATES) registry.add_candidate(node_id);
     (owner_cap, operator_cap)
 }
 
@@ -169,6 +212,31 @@ public fun change_network_address(
     node.network_address = network_address;
     node.tls_key = tls_key;
     event::emit(NetworkAddressChanged { node_id: cap.node_id, network_address, tls_key });
+}
+
+/// Gives a node another key, from the first period on whose committee is not elected yet. Aborts as `register` does.
+public fun change_public_key(
+    registry: &mut Registry,
+    system: &System,
+    cap: &OwnerCap,
+    public_key: vector<u8>,
+    proof_of_possession: vector<u8>,
+    clock: &Clock,
+    ctx: &mut TxContext,
+) {
+    system.check_open(pauses::key_change(), clock);
+    let node_id = cap.node_id;
+    let message = possession_message(system, ctx.sender(), public_key);
+    let key = registry.state_mut().take_key(node_id, public_key, &proof_of_possession, &message);
+    let from_period = registry.owned(cap).public_keys.set(system.electable_period(), key);
+    event::emit(PublicKeyChanged { node_id, public_key, from_period });
+}
+
+/// Changes the commission, from the first period on whose committee is not elected yet. Aborts with `ECommissionTooHigh`.
+public fun change_commission(registry: &mut Registry, system: &System, cap: &OwnerCap, commission: u16) {
+    assert!(commission <= MAX_COMMISSION, ECommissionTooHigh);
+    let from_period = registry.owned(cap).commissions.set(system.electable_period(), commission);
+    event::emit(CommissionChanged { node_id: cap.node_id, commission, from_period });
 }
 
 /// Returns a new operator's capability; the one before counts no longer.
@@ -191,6 +259,85 @@ public fun resign_operator(registry: &mut Registry, cap: OperatorCap) {
 public fun change_receiver(registry: &mut Registry, cap: &OwnerCap, receiver: address) {
     registry.owned(cap).receiver = receiver;
     event::emit(ReceiverChanged { node_id: cap.node_id, receiver });
+}
+
+/// Aborts with `EUnknownNode`.
+public(package) fun check_known(registry: &Registry, node_id: u32) {
+    assert!(node_id > 0 && node_id <= registry.state().node_count, EUnknownNode);
+}
+
+/// Returns the node of an operator's capability that counts. Aborts with `ENotOperator`.
+public(package) fun check_operator(registry: &Registry, cap: &OperatorCap): u32 {
+    let node = &registry.state().nodes[cap.node_id];
+    assert!(node.operator_cap.contains(&object::id(cap)), ENotOperator);
+    cap.node_id
+}
+
+/// Returns the commission of a node in a period, in hundredths of a percent.
+public(package) fun commission_in(registry: &Registry, node_id: u32, period: u32): u16 {
+    registry.state().nodes[node_id].commissions.at(period)
+}
+
+/// Returns where a node's commissions are paid to.
+public(package) fun receiver_of(registry: &Registry, node_id: u32): address {
+    registry.state().nodes[node_id].receiver
+}
+
+/// Returns the key of a node in a period.
+public(package) fun key_in(registry: &Registry, node_id: u32, period: u32): Element<UncompressedG1> {
+    registry.state().nodes[node_id].public_keys.at(period)
+}
+
+/// Returns the nodes that stand for election, in the order in which they came to.
+public(package) fun candidates(registry: &Registry): vector<u32> { registry.state().candidates }
+
+/// Returns whether there is a place for one more candidate.
+public(package) fun has_place(registry: &Registry): bool {
+    registry.state().candidates.length() < MAX_CANDIDATES
+}
+
+/// Returns whether a node stands for election, and before which period it may not come to.
+public(package) fun standing_of(registry: &Registry, node_id: u32): (bool, u32) {
+    let node = &registry.state().nodes[node_id];
+    (node.is_candidate, node.barred_until)
+}
+
+/// Has a node stand for election that does not, and for which there is a place.
+public(package) fun add_candidate(registry: &mut Registry, node_id: u32) {
+    let state = registry.state_mut();
+    state.candidates.push_back(node_id);
+    state.nodes[node_id].is_candidate = true;
+    event::emit(CandidateJoined { node_id });
+}
+
+/// Has a node stand for election no more; the others keep their order. Returns whether it did.
+public(package) fun drop_candidate(registry: &mut Registry, node_id: u32, reason: Absence): bool {
+    let state = registry.state_mut();
+    let node = &mut state.nodes[node_id];
+    if (!node.is_candidate) return false;
+    node.is_candidate = false;
+    let mut place = 0;
+    while (state.candidates[place] != node_id) place = place + 1;
+    state.candidates.remove(place);
+    event::emit(CandidateLeft { node_id, reason });
+    true
+}
+
+/// Keeps a node from becoming a candidate before a period.
+public(package) fun bar(registry: &mut Registry, node_id: u32, until_period: u32) {
+    registry.state_mut().nodes[node_id].barred_until = until_period;
+    event::emit(CandidateBarred { node_id, until_period });
+}
+
+public(package) fun left(): Absence { Absence::Left }
+
+public(package) fun removed(): Absence { Absence::Removed }
+
+public(package) fun evicted(): Absence { Absence::Evicted }
+
+fun state(registry: &Registry): &State {
+    assert!(registry.version == VERSION, EWrongVersion);
+    dynamic_field::borrow(&registry.id, VERSION)
 }
 
 fun state_mut(registry: &mut Registry): &mut State {

@@ -43,6 +43,8 @@ public struct State has store {
     committees: Table<u32, Committee>,
     /// Ids of blobs that are proven to be encoded inconsistently → the epoch of the certificate.
     invalid_blobs: Table<u256, u32>,
+    /// Period → when it began, from its start on.
+    starts: Table<u32, u64>,
     guardian_cap: Option<ID>,
     pauses: Pauses,
 }
@@ -106,6 +108,7 @@ public(package) fun create(
         timeline: timeline::new(seconds(clock)),
         committees: table::new(ctx),
         invalid_blobs: table::new(ctx),
+        starts: table::new(ctx),
         guardian_cap: guardian,
         pauses: pauses::new(),
     };
@@ -231,6 +234,9 @@ public fun is_stalled(system: &System, clock: &Clock): bool {
     let state = system.state();
     state.timeline.is_stalled(&state.parameters, seconds(clock))
 }
+
+/// Returns when a period that has begun did so.
+public(package) fun started_at_s(system: &System, period: u32): u64 { system.state().starts[period] }
 
 /// Returns the parameters of the current period.
 public fun parameters(system: &System): Parameters { system.state().parameters }

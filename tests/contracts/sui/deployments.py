@@ -6,9 +6,13 @@ from typing import Any
 
 from eth_utils.crypto import keccak
 
+from committee import bls
 from committee.ledger import Parameters
 from localnet.sui_double.chain import CLOCK_ID
+from localnet.sui_double.move.natives.registry import SUI
+from localnet.sui_double.move.types import Datatype, ModuleId, Scalar
 from localnet.sui_double.move.values import Ref, Value
+from tests.contracts.sui.committees import secret
 from tests.contracts.sui.double import PACKAGE, Transaction
 
 CHAIN = bytes([5]) * 32
@@ -18,6 +22,9 @@ BEGIN_S = 1_000_000
 """When everything is deployed."""
 USUAL = Parameters(10, 1000, 100, 30, 500, DOMAIN, certificate_grace_s=20, notice_s=50, shrink_s=26_000)
 NO_OPENING = (0, 0, 0)
+EVIDENCE_S = 500
+SUPPLY = 10**18
+HAUL = Datatype(ModuleId(PACKAGE, "haul"), "HAUL")
 
 
 class Deployment:
@@ -27,18 +34,24 @@ class Deployment:
         self.transaction = Transaction()
         self.time_s = BEGIN_S
         self.call("deployment", "init")
-        (self.founder,) = (one.value for one in self.transaction.host.outputs.values())
+        self.call("haul", "init", [False])
+        self.founder, self.treasury = (self.output(name) for name in ("Founder", "TreasuryCap"))
+        self.purse = Ref([self.coins("mint", self.treasury, SUPPLY)], 0)
         self.governor, self.guardian = self.call(
             "deployment",
             "create",
             self.founder,
+            self.treasury,
             CHAIN,
             parameters.n_shards,
             self.parameters(parameters),
             self.call("parameters", "new_opening", *opening),
+            EVIDENCE_S,
             self.clock,
         )
-        self.system, self.registry = (self.shared(name) for name in ("System", "Registry"))
+        self.system, self.registry, self.staking = (
+            Ref([self.output(name)], 0) for name in ("System", "Registry", "Staking")
+        )
 
     def call(self, module: str, name: str, *arguments: Value, sender: bytes = OWNER) -> Any:
         """Call a function of the package."""
@@ -63,16 +76,51 @@ class Deployment:
         """Sui's clock, which shows `time_s` and a part of the next second."""
         return [[[CLOCK_ID]], 1000 * self.time_s + 999]
 
-    def shared(self, name: str) -> Ref:
-        """Return the only shared object of a type."""
+    def output(self, name: str) -> Value:
+        """Return the only object of a type that was given an owner."""
         (value,) = (one.value for one in self.transaction.host.outputs.values() if one.type.name == name)
-        return Ref([value], 0)
+        return value
+
+    def coins(self, name: str, *arguments: Value) -> Any:
+        """Call a function of Sui's coins, of ours."""
+        return self.transaction.call("coin", name, *arguments, package=SUI, types=(HAUL,))
+
+    def coin(self, amount: int) -> Value:
+        """Return a coin with an amount of the token."""
+        return self.coins("split", self.purse, amount)
 
     def state_of(self, shared: Ref) -> Any:
         """Return the state of a shared object: the value of its dynamic field."""
         parent = shared.get()[0][0][0]
         (child,) = (one for one in self.transaction.host.children.values() if one.parent == parent)
         return child.place[0][2]
+
+    def begin_period(self) -> None:
+        """Begin the next period now, with a handover that is done at once."""
+        state = self.state_of(self.system)
+        timeline, starts = Ref(state, 6), Ref(state, 9)
+        self.call("timeline", "select", timeline, 0, self.time_s)
+        self.time_s += 10 * USUAL.period_duration_s
+        self.call("timeline", "start", timeline, state[2], self.time_s)
+        self.call("timeline", "finish", timeline, self.time_s)
+        period = self.call("system", "period", self.system)
+        types = (Scalar.U32, Scalar.U64)
+        self.transaction.call("table", "add", starts, period, self.time_s, package=SUI, types=types)
+
+    def add_node(self, place: int) -> tuple[Value, Value]:
+        """Register a node with a key of its own; return the owner's and the operator's capability."""
+        key = secret(place)
+        owner_cap, operator_cap = self.call(
+            *("registry", "register", self.registry, self.system),
+            *(text(f"n{place}"), text(f"http://n{place}.example"), bytes(32), key.public_key),
+            *(bls.proof_of_possession(key, f"0x{OWNER.hex()}", DOMAIN), 1000, OWNER, self.clock),
+        )
+        return owner_cap, operator_cap
+
+    def stake(self, node_id: int, amount: int) -> Ref:
+        """Stake on a node; return the stake."""
+        given = (self.staking, self.system, self.registry, node_id, self.coin(amount), self.clock)
+        return Ref([self.call("staking", "stake", *given)], 0)
 
     def events(self) -> list[tuple[str, Any]]:
         """Return the events so far: name and fields."""

@@ -64,7 +64,13 @@ class Transaction:
         self.machine = Machine(modules(), self.codec, self.host)
 
     def call(
-        self, module: str, name: str, *arguments: Value, package: bytes = PACKAGE, sender: bytes = bytes(32)
+        self,
+        module: str,
+        name: str,
+        *arguments: Value,
+        package: bytes = PACKAGE,
+        sender: bytes = bytes(32),
+        types: tuple[Type, ...] = (),
     ) -> Value:
         """Return the result of a function: None for none, a list for several.
 
@@ -78,7 +84,7 @@ class Transaction:
         self.host.context = replace(self.host.context, sender=sender)
         passed = [_passed(*one) for one in zip(parameters, arguments, strict=True)]
         try:
-            results = self.machine.call(function, (), passed)
+            results = self.machine.call(function, types, passed)
         except MoveAbort as abort:
             if abort.location is None or abort.location.address != PACKAGE:
                 raise

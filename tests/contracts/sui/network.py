@@ -10,6 +10,8 @@ from committee import bls
 from committee.bls import SecretKey
 from localnet.sui_double.chain import CLOCK_ID, Chain
 from localnet.sui_double.effects import Effects
+from localnet.sui_double.move.natives.registry import SUI
+from localnet.sui_double.move.types import Datatype, ModuleId
 from localnet.sui_double.stored import StoredObject
 from localnet.sui_double.transactions import ResultOf
 from tests.contracts.sui.double import artifact
@@ -31,6 +33,7 @@ class Network:
         (package,) = self.publication.published
         self.package = package.id
         self.founder = written(self.publication, "Founder")
+        self.treasury = written(self.publication, "TreasuryCap")
         self.creation = self.deployer.succeed(self.create())
         self.system = written(self.creation, "System")
         self.registry = written(self.creation, "Registry")
@@ -38,6 +41,9 @@ class Network:
 
     def create(self) -> Draft:
         draft = self.deployer.draft()
+        haul = Datatype(ModuleId(self.package, "haul"), "HAUL")
+        minted = draft.call(SUI, "coin::mint", draft.object(self.treasury.id), u64(10**15), types=(haul,))
+        draft.transfer(self.deployer.address, minted)
         times = map(u64, (1000, 100, 30, 20, 50, 4000))
         parameters = draft.call(self.package, "parameters::new", *times, (500).to_bytes(2, "little"))
         opening = draft.call(self.package, "parameters::new_opening", bytes(2), bytes(8), bytes(8))
@@ -45,10 +51,12 @@ class Network:
             self.package,
             "deployment::create",
             draft.object(self.founder.id),
+            draft.object(self.treasury.id),
             text(self.chain.id),
             (10).to_bytes(2, "little"),
             parameters,
             opening,
+            u64(500),
             draft.object(CLOCK_ID, is_mutable=False),
         )
         draft.transfer(self.deployer.address, *(ResultOf(created.command, place) for place in range(2)))

@@ -65,6 +65,23 @@ class Nodes(Deployment):
         )
         return owner_cap, operator_cap
 
+    def change_key(self, owner_cap: Value, secret: SecretKey, proven_for: bytes = OWNER) -> None:
+        """Give a node another key."""
+        proof = bls.proof_of_possession(secret, f"0x{proven_for.hex()}", DOMAIN)
+        self.call_registry(
+            *("change_public_key", self.registry, self.system),
+            *(owner_cap, secret.public_key, proof, self.clock),
+        )
+
+    def key_in(self, node_id: int, period: int) -> Value:
+        """Return a node's key in a period."""
+        return self.call_registry("key_in", self.registry, node_id, period)
+
+    def uncompressed(self, public_key: bytes) -> Value:
+        """Return a key as committees have it."""
+        compressed = self.transaction.call("bls12381", "g1_from_bytes", public_key, package=SUI)
+        return self.transaction.call("bls12381", "g1_to_uncompressed_g1", compressed, package=SUI)
+
     def node(self, node_id: int) -> Any:
         """Return a node as the registry keeps it, a value of `Node`."""
         name = Datatype(ModuleId(PACKAGE, "registry"), "Node")
@@ -80,18 +97,17 @@ def test_registered_node_has_what_it_was_registered_with() -> None:
     deployment, given = Nodes(), Registration()
     owner_cap, operator_cap = deployment.register(given)
     assert (owner_cap[1], operator_cap[1]) == (1, 1)
-    compressed = deployment.transaction.call(
-        "bls12381", "g1_from_bytes", given.secret.public_key, package=SUI
-    )
-    key = deployment.transaction.call("bls12381", "g1_to_uncompressed_g1", compressed, package=SUI)
+    key = deployment.uncompressed(given.secret.public_key)
     assert deployment.node(1) == [
         [[id_of(operator_cap)]],
         OWNER,
         text(given.name),
         text(given.network_address),
         TLS_KEY,
-        key,
-        3_000,
+        [[[0, key]]],
+        [[[0, 3_000]]],
+        True,
+        0,
     ]
     second, _ = deployment.register(Registration(secret=SecretKey(6)))
     assert second[1] == 2
@@ -181,12 +197,48 @@ def test_nobody_registers_while_that_is_paused() -> None:
         deployment.register(Registration())
 
 
+def test_new_key_and_commission_count_from_the_first_period_that_is_not_elected() -> None:
+    deployment, secret = Nodes(), SecretKey(6)
+    owner_cap, _ = deployment.register(Registration())
+    first = deployment.key_in(1, 0)
+    deployment.change_key(owner_cap, secret)
+    assert deployment.events()[-1] == ("PublicKeyChanged", [1, secret.public_key, 1])
+    assert deployment.key_in(1, 0) == first
+    assert deployment.key_in(1, 1) == deployment.key_in(1, 2) == deployment.uncompressed(secret.public_key)
+    deployment.call_registry("change_commission", deployment.registry, deployment.system, owner_cap, 0)
+    assert deployment.events()[-1] == ("CommissionChanged", [1, 0, 1])
+    commissions = [
+        deployment.call_registry("commission_in", deployment.registry, 1, period) for period in (0, 1)
+    ]
+    assert commissions == [3_000, 0]
+    deployment.call_registry("change_commission", deployment.registry, deployment.system, owner_cap, 7)
+    assert deployment.call_registry("commission_in", deployment.registry, 1, 1) == 7, "the last one counts"
+
+
+def test_invalid_key_or_commission_is_no_change() -> None:
+    deployment = Nodes()
+    owner_cap, _ = deployment.register(Registration())
+    with pytest.raises(Refused, match=r"^ECommissionTooHigh$"):
+        deployment.call_registry(
+            "change_commission", deployment.registry, deployment.system, owner_cap, 3_001
+        )
+    with pytest.raises(Refused, match=r"^EKeyInUse$"):
+        deployment.change_key(owner_cap, SecretKey(5))
+    with pytest.raises(Refused, match=r"^EInvalidProofOfPossession$"):
+        deployment.change_key(owner_cap, SecretKey(7), proven_for=STRANGER)
+    deployment.call("system", "pause", deployment.system, deployment.guardian, 2, deployment.clock)
+    with pytest.raises(Refused, match=r"^EPaused$"):
+        deployment.change_key(owner_cap, SecretKey(8))
+
+
 def test_events_tell_all_of_the_nodes() -> None:
     """The nodes as events tell them, after a random history, are those that the registry keeps."""
     deployment, draw = Nodes(), random.Random(3)
     caps: dict[int, list[Value]] = {}
     for step in range(60):
-        action = draw.choice(("register", "move", "replace", "resign", "receiver"))
+        action = draw.choice(
+            ("register", "move", "replace", "resign", "receiver", "key", "commission", "leave")
+        )
         if action == "register" or not caps:
             secret = SecretKey(100 + step)
             owner_cap, operator_cap = deployment.register(Registration(name=f"n{step}", secret=secret))
@@ -204,14 +256,26 @@ def test_events_tell_all_of_the_nodes() -> None:
             caps[node_id][1] = None
         elif action == "replace":
             caps[node_id][1] = deployment.call_registry("replace_operator", deployment.registry, owner_cap)
+        elif action == "key":
+            deployment.change_key(owner_cap, SecretKey(1000 + step))
+        elif action == "commission":
+            arguments = (deployment.system, owner_cap, draw.randrange(3_000))
+            deployment.call_registry("change_commission", deployment.registry, *arguments)
+        elif action == "leave" and operator_cap and deployment.node(node_id)[7]:
+            deployment.call("candidates", "leave", deployment.registry, operator_cap)
         elif action == "receiver":
             deployment.call_registry("change_receiver", deployment.registry, owner_cap, draw.randbytes(32))
     told = nodes_told(deployment.events())
     assert sorted(told) == list(range(1, len(caps) + 1))
     for node_id, node in told.items():
         kept = deployment.node(node_id)
-        public_key = deployment.transaction.call("bls12381", "uncompressed_g1_to_g1", kept[5], package=SUI)
-        assert node == [*kept[:5], public_key[0], kept[6]]
+        keys = [
+            [period, deployment.transaction.call("bls12381", "uncompressed_g1_to_g1", key, package=SUI)[0]]
+            for period, key in kept[5][0]
+        ]
+        commissions = [list(change) for change in kept[6][0]]
+        assert node == [*kept[:5], keys, commissions, *kept[7:]]
+    assert candidates_told(deployment.events()) == deployment.state_of(deployment.registry)[3]
 
 
 def nodes_told(events: list[tuple[str, Any]]) -> dict[int, list[Any]]:
@@ -220,8 +284,24 @@ def nodes_told(events: list[tuple[str, Any]]) -> dict[int, list[Any]]:
     for name, (node_id, *fields) in events:
         match name:
             case "NodeRegistered":
-                _, _, operator_cap, receiver, *rest = fields
-                nodes[node_id] = [[[operator_cap]], receiver, *rest]
+                _, _, operator_cap, receiver, *contact, key, commission = fields
+                nodes[node_id] = [
+                    [[operator_cap]],
+                    receiver,
+                    *contact,
+                    [[0, key]],
+                    [[0, commission]],
+                    False,
+                    0,
+                ]
+            case "PublicKeyChanged" | "CommissionChanged":
+                value, period = fields
+                changes = nodes[node_id][5 if name == "PublicKeyChanged" else 6]
+                if changes[-1][0] == period:
+                    changes.pop()
+                changes.append([period, value])
+            case "CandidateJoined" | "CandidateLeft":
+                nodes[node_id][7] = name == "CandidateJoined"
             case "OperatorChanged":
                 nodes[node_id][0] = fields[0]
             case "ReceiverChanged":
@@ -229,3 +309,14 @@ def nodes_told(events: list[tuple[str, Any]]) -> dict[int, list[Any]]:
             case "NetworkAddressChanged":
                 nodes[node_id][3:5] = fields
     return nodes
+
+
+def candidates_told(events: list[tuple[str, Any]]) -> list[int]:
+    """Return the candidates that events tell of, in their order."""
+    candidates: list[int] = []
+    for name, fields in events:
+        if name == "CandidateJoined":
+            candidates.append(fields[0])
+        elif name == "CandidateLeft":
+            candidates.remove(fields[0])
+    return candidates

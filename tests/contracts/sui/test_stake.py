@@ -97,8 +97,8 @@ class History:
 
     @property
     def electable(self) -> int:
-        """The first period whose committee is not elected: the next one, or that behind it."""
-        return self.node.settled + self.draw.choice((1, 1, 2))
+        """The first period whose committee is not elected: settled up to at a standstill, else one or two ahead."""
+        return self.node.settled + self.draw.choice((0, 1, 1, 1, 2, 2))
 
     def add(self, stake: Ref, exact: Exact) -> None:
         self.keys += 1
@@ -151,6 +151,14 @@ class History:
         self.node.call("join", self.node.stake_on, self.objects[key], self.objects.pop(other).get())
         self.model.stakes[key].tokens += self.model.stakes.pop(other).tokens
 
+    def cancel(self) -> None:
+        settled, electable = self.node.settled, self.electable
+        key = self.one_that(lambda one: one.joins > settled and one.joins >= electable)
+        if key is not None:
+            _, amount = self.node.call("cancel", self.node.stake_on, self.objects.pop(key).get(), electable)
+            assert amount == self.model.stakes.pop(key).tokens
+            self.went += amount
+
     def withdraw(self) -> None:
         settled = self.node.settled
         key = self.one_that(lambda one: one.leaves is not None and one.leaves <= settled)
@@ -180,6 +188,7 @@ class History:
             self.stay,
             self.split,
             self.join,
+            self.cancel,
             self.withdraw,
             self.settle,
         ]
@@ -227,6 +236,8 @@ def test_events_tell_all_of_the_stakes(seed: int) -> None:
                 del phases[fields[0][0]]
             case "PeriodSettled":
                 settled = fields
+            case "PoolChanged":
+                settled = [*settled[:2], *fields[1:]]
     assert phases == {stake.get()[0][0][0]: stake.get()[2] for stake in history.objects.values()}
     _, (amount, shares), period, joining, leaving, *_ = history.node.stake_on.get()
     assert settled[1:4] == [period, amount, shares]
@@ -298,9 +309,46 @@ def test_nothing_joins_or_leaves_with_a_settled_period() -> None:
     node = Node()
     stake = node.standing_stake()
     with pytest.raises(Refused, match=r"^ESettled$"):
-        node.stake(LEAST, node.settled)
+        node.stake(LEAST, node.settled - 1)
     with pytest.raises(Refused, match=r"^ESettled$"):
-        node.call("unstake", node.stake_on, stake, node.settled)
+        node.call("unstake", node.stake_on, stake, node.settled - 1)
+
+
+def test_what_comes_and_goes_at_a_standstill_does_so_at_the_rate_of_then() -> None:
+    node = Node()
+    first = node.standing_stake(10 * LEAST)
+    node.call("settle", node.stake_on, 10 * LEAST)
+    second = node.stake(4 * LEAST, node.settled)
+    assert second.get()[2] == [STANDING, 2 * LEAST]
+    assert node.call("unstake", node.stake_on, first, node.settled) == 20 * LEAST
+    assert node.call("standing_for", node.stake_on, node.settled + 1) == 4 * LEAST
+    assert node.call("stay", node.stake_on, first, node.settled) == [node.settled, 20 * LEAST]
+    assert first.get()[2] == [STANDING, 10 * LEAST]
+    node.call("unstake", node.stake_on, first, node.settled)
+    assert node.call("withdraw", node.stake_on, first.get()) == 20 * LEAST
+
+
+def test_what_comes_back_has_the_least_stake() -> None:
+    node = Node()
+    node.standing_stake(2 * LEAST)
+    stake = node.standing_stake(LEAST)
+    node.call("settle", node.stake_on, 1)
+    node.call("unstake", node.stake_on, stake, node.settled)
+    with pytest.raises(Refused, match=r"^EStakeTooSmall$"):  # which rounding made of it
+        node.call("stay", node.stake_on, stake, node.settled)
+
+
+def test_stake_that_a_committee_is_elected_with_is_not_cancelled() -> None:
+    node = Node()
+    joining = node.stake(LEAST, node.settled + 1)
+    with pytest.raises(Refused, match=r"^ENotJoining$"):
+        node.call("cancel", node.stake_on, joining.get(), node.settled + 2)
+    node.call("settle", node.stake_on, 0)
+    with pytest.raises(Refused, match=r"^ENotJoining$"):
+        node.call("cancel", node.stake_on, joining.get(), node.settled)
+    standing = node.standing_stake()
+    with pytest.raises(Refused, match=r"^ENotJoining$"):
+        node.call("cancel", node.stake_on, standing.get(), node.settled)
 
 
 def test_only_what_stands_can_be_unstaked_split_or_joined() -> None:
@@ -333,8 +381,9 @@ def test_what_a_committee_is_elected_without_leaves() -> None:
     with pytest.raises(Refused, match=r"^ENotLeaving$"):
         node.call("stay", node.stake_on, stake, node.settled + 2)
     node.call("settle", node.stake_on, 0)
+    node.call("settle", node.stake_on, 0)
     with pytest.raises(Refused, match=r"^ENotLeaving$"):
-        node.call("stay", node.stake_on, stake, node.settled)
+        node.call("stay", node.stake_on, stake, node.settled - 1)
 
 
 def test_leaving_stake_is_not_withdrawn_before_its_period_is_settled() -> None:
@@ -353,6 +402,7 @@ def test_stake_of_another_node_is_refused() -> None:
         ("unstake", other, node.settled + 1),
         ("stay", other, node.settled + 1),
         ("split", other, LEAST),
+        ("cancel", other.get(), node.settled + 1),
         ("join", stake, other.get()),
         ("withdraw", other.get()),
     ):

@@ -9,7 +9,16 @@ import pytest
 
 from committee.ledger import Parameters
 from localnet.sui_double.stored import Owner, OwnerKind
-from tests.contracts.sui.deployments import BEGIN_S, CHAIN, DOMAIN, USUAL, Deployment, id_of
+from tests.contracts.sui.deployments import (
+    BEGIN_S,
+    CHAIN,
+    DOMAIN,
+    EVIDENCE_S,
+    SUPPLY,
+    USUAL,
+    Deployment,
+    id_of,
+)
 from tests.contracts.sui.double import Refused
 from tests.localnet.sui_double.packages import needs_framework
 
@@ -38,13 +47,12 @@ class System(Deployment):
 def test_deployment_shares_its_objects_and_tells_what_it_is_made_of() -> None:
     deployment = System()
     outputs = deployment.transaction.host.outputs.values()
-    assert {one.type.name: one.owner for one in outputs if one.owner.kind is OwnerKind.SHARED} == {
-        "System": Owner(OwnerKind.SHARED),
-        "Registry": Owner(OwnerKind.SHARED),
-    }
+    shared = {one.type.name for one in outputs if one.owner == Owner(OwnerKind.SHARED)}
+    assert shared == {"System", "Registry", "Staking"}
     parameters = deployment.parameters(USUAL)
     told = dict(deployment.events())
     assert told["RegistryCreated"] == [id_of(deployment.registry.get())]
+    assert told["StakingCreated"] == [id_of(deployment.staking.get()), SUPPLY, EVIDENCE_S]
     assert told["GuardianChanged"] == [[[id_of(deployment.guardian)]]]
     governor = id_of(deployment.governor)
     assert told["SystemCreated"] == [
@@ -56,22 +64,29 @@ def test_deployment_shares_its_objects_and_tells_what_it_is_made_of() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chain", "n_shards", "error"),
-    [(CHAIN[:4], 10, "EInvalidChain"), (CHAIN, 3, "EInvalidShardCount"), (CHAIN, 1001, "EInvalidShardCount")],
+    ("change", "error"),
+    [
+        ({"chain": CHAIN[:4]}, "EInvalidChain"),
+        ({"n_shards": 3}, "EInvalidShardCount"),
+        ({"n_shards": 1001}, "EInvalidShardCount"),
+        ({"window_s": 90 * 24 * 3600 + 1}, "EInvalidEvidenceWindow"),
+        ({"supply": 0}, "ENoSupply"),
+    ],
 )
-def test_deployment_needs_a_chain_and_shards(chain: bytes, n_shards: int, error: str) -> None:
+def test_deployment_of_what_is_invalid_is_refused(change: dict[str, Any], error: str) -> None:
     deployment = System()
-    opening = deployment.call("parameters", "new_opening", 0, 0, 0)
-    parameters = deployment.parameters(USUAL)
+    given: dict[str, Any] = {"chain": CHAIN, "n_shards": 10, "window_s": 0, "supply": 1} | change
     with pytest.raises(Refused, match=f"^{error}$"):
         deployment.call(
             "deployment",
             "create",
             deployment.founder,
-            chain,
-            n_shards,
-            parameters,
-            opening,
+            [deployment.treasury[0], [given["supply"]]],
+            given["chain"],
+            given["n_shards"],
+            deployment.parameters(USUAL),
+            deployment.call("parameters", "new_opening", 0, 0, 0),
+            given["window_s"],
             deployment.clock,
         )
 

@@ -108,8 +108,10 @@ async def test_nodes_are_as_the_registry_keeps_them(
             name="baffin",
             address="https://node.example",
             tls_key=bytes(32),
-            public_key=KEYS[number].public_key,
-            commission=300,
+            public_keys=((0, KEYS[number].public_key),),
+            commissions=((0, 300),),
+            is_candidate=True,
+            barred_until_period=0,
         )
         for number, node in enumerate(nodes)
     ]
