@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +22,9 @@ from localnet.sui_double.move.types import ADDRESS_BYTES, Datatype, ModuleId
 from localnet.sui_double.move.values import Value
 from localnet.sui_double.objects import ObjectStore
 from localnet.sui_double.packages import Package
+from localnet.sui_double.randomness import RANDOM_ID, check_commands, renew, uses_randomness
 from localnet.sui_double.signatures import check_signatures
-from localnet.sui_double.stored import GAS_COIN, Owner, OwnerKind, StoredObject
+from localnet.sui_double.stored import GAS_COIN, GENESIS, Owner, OwnerKind, StoredObject
 from localnet.sui_double.transactions import (
     ObjectRef,
     OwnedInput,
@@ -39,8 +41,11 @@ GAS_PRICE = 1000
 """The reference price of a unit of gas, in MIST, and the only one that the double takes."""
 BUDGET_LIMIT = 50_000_000_000
 MIST_PER_SUI = 10**9
-GENESIS = bytes(32)
-"""Digest that objects name which no transaction has made."""
+
+
+def random_bytes() -> bytes:
+    """Return 32 bytes that nobody knew before."""
+    return secrets.token_bytes(32)
 
 
 def wall_clock_ms() -> int:
@@ -50,12 +55,14 @@ def wall_clock_ms() -> int:
 
 @dataclass(slots=True)
 class Chain:
-    """A chain with Sui's own packages, a clock, and nothing else; each transaction is a checkpoint of its own.
+    """A chain with Sui's own packages, a clock and randomness; each transaction is a checkpoint of its own.
 
-    `clock` gives the time that the chain's clock has; the chain's own never goes back.
+    `clock` gives the time that the chain's clock has; the chain's own never goes back. `entropy` gives the bytes of the
+    source of randomness, which are others for each transaction that takes it.
     """
 
     clock: Callable[[], int] = wall_clock_ms
+    entropy: Callable[[], bytes] = random_bytes
     limits: Limits = field(default_factory=Limits)
     objects: ObjectStore = field(init=False, default_factory=ObjectStore)
     ledger: Ledger = field(init=False, default_factory=Ledger)
@@ -73,6 +80,7 @@ class Chain:
         self.modules = Modules(all_natives(), framework())
         self.codec = Codec(self.modules)
         self._tick()
+        renew(self.objects, self.codec, self.epoch, self.entropy())
         self.epoch_start_ms = self._time_ms
         self.ledger.append((), self.epoch, self._time_ms)
 
@@ -109,6 +117,8 @@ class Chain:
         if known is not None:
             return known
         self._tick()
+        if uses_randomness(transaction):
+            renew(self.objects, self.codec, self.epoch, self.entropy())
         effects = self._effects_of(transaction)
         self._commit(effects)
         return self.ledger.append_transaction(effects, data, signatures, self.epoch, self._time_ms)
@@ -131,6 +141,7 @@ class Chain:
 
     def _effects_of(self, transaction: Transaction) -> Effects:
         check_limits(transaction)
+        check_commands(transaction)
         if transaction.last_epoch is not None and transaction.last_epoch < self.epoch:
             raise InvalidTransaction(f"the transaction was valid until epoch {transaction.last_epoch}")
         coins = [self._owned(ref, transaction.gas.owner) for ref in transaction.gas.coins]
@@ -166,8 +177,8 @@ class Chain:
         stored = self._existing(given.id)
         if stored.owner.kind is not OwnerKind.SHARED or stored.owner.since != given.since:
             raise InvalidTransaction(f"object 0x{given.id.hex()} is not shared since version {given.since}")
-        if given.id == CLOCK_ID and given.is_mutable:
-            raise InvalidTransaction("no transaction may change the clock")
+        if given.id in (CLOCK_ID, RANDOM_ID) and given.is_mutable:
+            raise InvalidTransaction("no transaction may change the clock or the source of randomness")
         return stored
 
     def _owned(self, ref: ObjectRef, account: bytes) -> StoredObject:

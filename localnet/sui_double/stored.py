@@ -12,6 +12,8 @@ from localnet.sui_double.move.reader import uleb_bytes
 from localnet.sui_double.move.types import Datatype, ModuleId, type_tag_bytes
 
 DIGEST_SALT = b"Object::"
+GENESIS = bytes(32)
+"""Digest that objects name which no transaction has made."""
 GAS = Datatype(ModuleId(SUI, "sui"), "SUI")
 GAS_COIN = Datatype(ModuleId(SUI, "coin"), "Coin", (GAS,))
 """The type of the coins that pay for transactions."""
