@@ -40,18 +40,18 @@ LEAVES, RETURNS, STAYS = "leaves", "returns", "stays"
 # fail point, change, who is killed
 KILLS = [
     ("handover.page-stored:2", RETURNS, "rebuilder"),
-    ("handover.slivers-stored", LEAVES, "rebuilder"),
+    ("handover.slivers-rebuilt", LEAVES, "rebuilder"),
     ("source.page-read", RETURNS, "source"),
     ("helper.symbols-read:2", LEAVES, "helper"),
     ("handover.attestation-sent", RETURNS, "rebuilder"),
-    ("handover.digest-made", LEAVES, "rebuilder"),
-    ("handover.page-received", RETURNS, "rebuilder"),
-    ("handover.slivers-rebuilt", LEAVES, "rebuilder"),
-    ("prefetch.begun", RETURNS, "rebuilder"),
     ("prefetch.complete", LEAVES, "rebuilder"),
     ("handover.shard-dropped:2", STAYS, "leaver"),
 ]
 MORE_KILLS = [
+    ("handover.slivers-stored", LEAVES, "rebuilder"),
+    ("handover.page-received", RETURNS, "rebuilder"),
+    ("handover.digest-made", LEAVES, "rebuilder"),
+    ("prefetch.begun", RETURNS, "rebuilder"),
     ("handover.page-wanted", RETURNS, "rebuilder"),
     ("handover.symbols-wanted", LEAVES, "rebuilder"),
     ("handover.symbols-received:3", LEAVES, "rebuilder"),
