@@ -1,11 +1,13 @@
 /// Makes the shared objects of a deployment, once.
 module haulout::deployment;
 
+use haulout::blobs;
 use haulout::haul::HAUL;
 use haulout::parameters::{Opening, Parameters};
 use haulout::registry;
 use haulout::staking;
 use haulout::system::{Self, GovernorCap, GuardianCap};
+use haulout::terms::Terms;
 use sui::clock::Clock;
 use sui::coin::TreasuryCap;
 
@@ -28,6 +30,7 @@ public fun create(
     n_shards: u16,
     parameters: Parameters,
     opening: Opening,
+    terms: Terms,
     evidence_window_s: u64,
     clock: &Clock,
     ctx: &mut TxContext,
@@ -37,6 +40,7 @@ public fun create(
     let (system, governor_cap, guardian_cap) = system::create(chain, n_shards, parameters, opening, clock, ctx);
     registry::create(ctx);
     staking::create(treasury, evidence_window_s, ctx);
+    blobs::create(terms, ctx);
     system.share();
     (governor_cap, guardian_cap)
 }

@@ -21,7 +21,9 @@ const CERTIFICATION: u8 = 1;
 const KEY_CHANGE: u8 = 2;
 const CANDIDACY: u8 = 3;
 const STAKING: u8 = 4;
-const COUNT: u64 = 5;
+const RESERVING: u8 = 5;
+const BLOB_REGISTRATION: u8 = 6;
+const COUNT: u64 = 7;
 
 public struct Pauses has drop, store {
     /// By the function's number.
@@ -51,6 +53,12 @@ public(package) fun staking(): u8 { STAKING }
 
 /// `blob::certify`.
 public(package) fun certification(): u8 { CERTIFICATION }
+
+/// `blobs::reserve`.
+public(package) fun reserving(): u8 { RESERVING }
+
+/// `blobs::register` and `blobs::register_shared`.
+public(package) fun blob_registration(): u8 { BLOB_REGISTRATION }
 
 public(package) fun new(): Pauses {
     let mut pauses = vector[];

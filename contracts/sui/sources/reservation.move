@@ -9,9 +9,11 @@ use sui::event;
 
 /// A size is not between nothing and the whole.
 const EInvalidSize: u64 = 25;
+/// A reservation begins later.
+const ENotBegun: u64 = 212;
 /// A period is not between the first and the end of a reservation.
 const ENotWithin: u64 = 26;
-/// Two reservations are neither for the same periods, nor of one size with periods that adjoin.
+/// A reservation does not go on where something ends: another size, or other periods.
 const ENotAdjoining: u64 = 27;
 /// A blob object or a reservation has ended.
 const EExpired: u64 = 28;
@@ -34,6 +36,9 @@ public struct ReservationChanged has copy, drop {
 
 /// A reservation has become part of another.
 public struct ReservationMerged has copy, drop { reservation: ID, into: ID }
+
+/// A reservation has become the space of a blob object, or the rest of its time.
+public struct ReservationUsed has copy, drop { reservation: ID, object: ID }
 
 /// Returns a reservation of what has been booked: at least a mebibyte, for at least a period.
 public(package) fun new(mebibytes: u64, start_period: u32, end_period: u32, ctx: &mut TxContext): Reservation {
@@ -81,6 +86,25 @@ public(package) fun merge(self: &mut Reservation, mut other: Reservation, curren
     id.delete();
     self.announce();
 }
+
+/// Takes note that an object has the space of a reservation.
+public(package) fun use_up(self: Reservation, object: ID) {
+    event::emit(ReservationUsed { reservation: object::id(&self), object });
+    let Reservation { id, .. } = self;
+    id.delete();
+}
+
+/// Aborts with `EExpired` or `ENotBegun` unless a reservation has the period `current`.
+public(package) fun check_current(self: &Reservation, current: u32) {
+    assert!(current < self.end_period, EExpired);
+    assert!(self.start_period <= current, ENotBegun);
+}
+
+public fun mebibytes(self: &Reservation): u64 { self.mebibytes }
+
+public fun start_period(self: &Reservation): u32 { self.start_period }
+
+public fun end_period(self: &Reservation): u32 { self.end_period }
 
 fun forget_before(self: &mut Reservation, current: u32) {
     assert!(current < self.end_period, EExpired);

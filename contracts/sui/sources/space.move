@@ -49,8 +49,8 @@ public(package) fun cost(terms: &Terms, mebibytes: u64, periods: u32): u256 {
 }
 
 /// Returns what registering a blob costs for whose encoded size so many mebibytes are booked.
-public(package) fun write_cost(terms: &Terms, mebibytes: u64): u128 {
-    (mebibytes as u128) * (terms.write_price() as u128)
+public(package) fun write_cost(terms: &Terms, mebibytes: u64): u256 {
+    (mebibytes as u256) * (terms.write_price() as u256)
 }
 
 /// Enters space for the periods from `first`, one that is not closed, to before `end`, and `per_period` as the payment for

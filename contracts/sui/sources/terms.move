@@ -20,7 +20,7 @@ public struct Terms has copy, drop, store {
     capacity: u64,
 }
 
-public(package) fun new(price: u64, write_price: u64, capacity: u64): Terms {
+public fun new(price: u64, write_price: u64, capacity: u64): Terms {
     Terms { price, write_price, capacity }
 }
 

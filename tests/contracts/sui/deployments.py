@@ -8,6 +8,7 @@ from eth_utils.crypto import keccak
 
 from committee import bls
 from committee.ledger import Parameters
+from committee.terms import Terms
 from localnet.sui_double.chain import CLOCK_ID
 from localnet.sui_double.move.natives.registry import SUI
 from localnet.sui_double.move.types import Datatype, ModuleId, Scalar
@@ -22,6 +23,7 @@ BEGIN_S = 1_000_000
 """When everything is deployed."""
 USUAL = Parameters(10, 1000, 100, 30, 500, DOMAIN, certificate_grace_s=20, notice_s=50, shrink_s=26_000)
 NO_OPENING = (0, 0, 0)
+TERMS = Terms(price_per_mib_period=5, write_price_per_mib=2, capacity_bytes=100 << 20)
 EVIDENCE_S = 500
 SUPPLY = 10**18
 HAUL = Datatype(ModuleId(PACKAGE, "haul"), "HAUL")
@@ -46,11 +48,12 @@ class Deployment:
             parameters.n_shards,
             self.parameters(parameters),
             self.call("parameters", "new_opening", *opening),
+            self.terms(TERMS),
             EVIDENCE_S,
             self.clock,
         )
-        self.system, self.registry, self.staking = (
-            Ref([self.output(name)], 0) for name in ("System", "Registry", "Staking")
+        self.system, self.registry, self.staking, self.blobs = (
+            Ref([self.output(name)], 0) for name in ("System", "Registry", "Staking", "Blobs")
         )
 
     def call(self, module: str, name: str, *arguments: Value, sender: bytes = OWNER) -> Any:
@@ -70,6 +73,11 @@ class Deployment:
             given.shrink_s,
             given.band_millis,
         )
+
+    def terms(self, given: Terms) -> Value:
+        """Return terms as the package has them."""
+        amounts = (given.price_per_mib_period, given.write_price_per_mib, given.capacity_bytes)
+        return self.call("terms", "new", *amounts)
 
     @property
     def clock(self) -> Value:

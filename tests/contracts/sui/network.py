@@ -56,6 +56,7 @@ class Network:
             (10).to_bytes(2, "little"),
             parameters,
             opening,
+            draft.call(self.package, "terms::new", *map(u64, (5, 2, 100 << 20))),
             u64(500),
             draft.object(CLOCK_ID, is_mutable=False),
         )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy, deepcopy
 from typing import Any
+
+import pytest
 
 from committee.membership import Committee
 from localnet.sui_double.move.module import StructDefinition
 from localnet.sui_double.move.natives.registry import SUI
-from localnet.sui_double.move.types import Datatype, ModuleId, Scalar
+from localnet.sui_double.move.types import Datatype, ModuleId, Scalar, Type
 from localnet.sui_double.move.values import Ref, Value
 from tests.contracts.sui.committees import in_move
 from tests.contracts.sui.deployments import Deployment
-from tests.contracts.sui.double import PACKAGE, modules
+from tests.contracts.sui.double import PACKAGE, Refused, modules
 
 
 class Office(Deployment):
@@ -23,12 +28,12 @@ class Office(Deployment):
         timeline = Fields("timeline", "Timeline", Fields("system", "State", state)["timeline"])
         if period != timeline["period"]:
             timeline.set(period=period, period_started_at_s=self.time_s)
+            self._enter("starts", period, self.time_s, Scalar.U64)
         timeline.set(epoch=committee.epoch, started_at_s=self.time_s, handover_done=False)
-        table = Ref([Fields("system", "State", state)["committees"]], 0)
-        types = (Scalar.U32, Datatype(ModuleId(PACKAGE, "committee"), "Committee"))
-        add = modules().function(ModuleId(SUI, "table"), "add")
         kept = in_move(self.transaction, committee)
-        self.transaction.machine.call(add, types, [table, committee.epoch, kept])
+        self._enter(
+            "committees", committee.epoch, kept, Datatype(ModuleId(PACKAGE, "committee"), "Committee")
+        )
 
     def finish(self) -> None:
         """End the handover."""
@@ -38,6 +43,24 @@ class Office(Deployment):
     @property
     def period(self) -> int:
         return int(self.call("system", "period", self.system))
+
+    def _enter(self, name: str, key: int, value: Value, type_: Type) -> None:
+        """Add an entry to a table of the system's state."""
+        table = Fields("system", "State", self.state_of(self.system))[name]
+        self.transaction.call("table", "add", table, key, value, package=SUI, types=(Scalar.U32, type_))
+
+    @contextmanager
+    def refused(self, error: str) -> Iterator[None]:
+        """Expect that what is inside is refused with this error; undo it, as a transaction of its own would be."""
+        host, purse = self.transaction.host, deepcopy(self.purse.get())
+        outputs, children = deepcopy(host.outputs), deepcopy(host.children)
+        others = {name: copy(getattr(host, name)) for name in ("taken", "created", "deleted", "events")}
+        with pytest.raises(Refused, match=f"^{error}$"):
+            yield
+        host.outputs, host.children = outputs, children
+        for name, value in others.items():
+            setattr(host, name, value)
+        self.purse.get()[:] = purse
 
     def newest(self, name: str) -> Ref:
         """Return the object of a type that was given to an account, or shared, last."""

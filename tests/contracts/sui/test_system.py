@@ -15,6 +15,7 @@ from tests.contracts.sui.deployments import (
     DOMAIN,
     EVIDENCE_S,
     SUPPLY,
+    TERMS,
     USUAL,
     Deployment,
     id_of,
@@ -48,10 +49,11 @@ def test_deployment_shares_its_objects_and_tells_what_it_is_made_of() -> None:
     deployment = System()
     outputs = deployment.transaction.host.outputs.values()
     shared = {one.type.name for one in outputs if one.owner == Owner(OwnerKind.SHARED)}
-    assert shared == {"System", "Registry", "Staking"}
+    assert shared == {"System", "Registry", "Staking", "Blobs"}
     parameters = deployment.parameters(USUAL)
     told = dict(deployment.events())
     assert told["RegistryCreated"] == [id_of(deployment.registry.get())]
+    assert told["BlobsCreated"] == [id_of(deployment.blobs.get()), deployment.terms(TERMS)]
     assert told["StakingCreated"] == [id_of(deployment.staking.get()), SUPPLY, EVIDENCE_S]
     assert told["GuardianChanged"] == [[[id_of(deployment.guardian)]]]
     governor = id_of(deployment.governor)
@@ -86,6 +88,7 @@ def test_deployment_of_what_is_invalid_is_refused(change: dict[str, Any], error:
             given["n_shards"],
             deployment.parameters(USUAL),
             deployment.call("parameters", "new_opening", 0, 0, 0),
+            deployment.terms(TERMS),
             given["window_s"],
             deployment.clock,
         )

@@ -9,3 +9,4 @@ public fun increase_supply<T>(self: &mut Supply<T>, value: u64): Balance<T> { ab
 public fun decrease_supply<T>(self: &mut Supply<T>, balance: Balance<T>): u64 { abort }
 public fun join<T>(self: &mut Balance<T>, balance: Balance<T>): u64 { abort }
 public fun split<T>(self: &mut Balance<T>, value: u64): Balance<T> { abort }
+public fun zero<T>(): Balance<T> { abort }

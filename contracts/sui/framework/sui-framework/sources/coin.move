@@ -20,3 +20,4 @@ public fun create_currency<T: drop>(
     icon_url: Option<Url>,
     ctx: &mut TxContext,
 ): (TreasuryCap<T>, CoinMetadata<T>) { abort }
+public fun balance_mut<T>(coin: &mut Coin<T>): &mut Balance<T> { abort }
