@@ -12,6 +12,7 @@ CommitteeError
 └── LedgerError              the chain refused, or did not answer
     ├── LedgerUnavailable    no answer within the limit; trying again may help
     │   ├── LedgerReorganised  the chain replaced blocks that were read
+    │   ├── LedgerHistoryGone  no endpoint keeps the blocks behind a checkpoint any more
     │   ├── LedgerStateGone    no endpoint keeps the state of the block any more
     │   ├── ProvidersDisagree  two endpoints tell different settled blocks of one number
     │   ├── TransactionUnknown  a transaction was sent, and its end is not known
@@ -115,6 +116,10 @@ class LedgerUnavailable(LedgerError):
 
 class LedgerReorganised(LedgerUnavailable):
     """The chain replaced blocks that were read before: what they told must be read anew."""
+
+
+class LedgerHistoryGone(LedgerUnavailable):
+    """No endpoint has the blocks that follow on a checkpoint any more: the whole state must be read anew."""
 
 
 class LedgerStateGone(LedgerUnavailable):

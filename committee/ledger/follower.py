@@ -4,8 +4,8 @@
 in, the last of them its checkpoint, and asks for what comes next:
 
 - a `Step`: the events of the blocks behind the checkpoint, which link to it by hash;
-- `Anew`: the whole state is to be read, when there is no checkpoint, when it is very far behind, and when the chain has
-  replaced the checkpoint's block.
+- `Anew`: the whole state is to be read, when there is no checkpoint, when it is very far behind, when no endpoint keeps
+  the blocks behind it any more, and when the chain has replaced the checkpoint's block.
 
 A replaced checkpoint is answered by the whole state, not by taking back what single blocks did: only blocks that are
 settled are followed, so it happens about never, and then the path that is taken at every first start is the one known
@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from committee.errors import LedgerReorganised, LedgerStateGone, LedgerUnavailable
+from committee.errors import LedgerHistoryGone, LedgerReorganised, LedgerStateGone, LedgerUnavailable
 from committee.ledger.events import (
     CommitteeSelected,
     EpochStarted,
@@ -97,7 +97,7 @@ class Follower:
             return None
         try:
             return await self.step(marks[-1], head, owes_state=owes_state)
-        except LedgerReorganised:
+        except (LedgerReorganised, LedgerHistoryGone):
             return Anew(await self.head())
 
     async def head(self) -> BlockMark:

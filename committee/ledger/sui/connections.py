@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, TypeAlias, cast
 from urllib.parse import urlsplit
 
@@ -141,7 +141,7 @@ class Endpoint(EndpointHealth):
 
     async def stream(
         self, method: Method[Request, Answer], request: Request, limit_bytes: int, silence_s: float
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncGenerator[Answer, None]:
         """Yield the answers of a method that gives many, until the endpoint ends it. Raises as `call`.
 
         An endpoint that gives none for `silence_s` is at fault.

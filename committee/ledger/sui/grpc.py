@@ -8,7 +8,8 @@ reading raises is a fault of the endpoint, so another one is asked.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from copy import copy
 from typing import TypeVar
 
@@ -44,6 +45,7 @@ class SuiRpc:
         self.endpoints = [Endpoint(one) for one in listed(providers)]
         self._chain = chain
         self._is_closed = False
+        self._subscriptions = -1
 
     def alone(self) -> SuiRpc:
         """Return the same chain as one of its endpoints has it: the first that is well, or will be soonest.
@@ -51,8 +53,15 @@ class SuiRpc:
         What several requests tell belongs together only if one endpoint has told it all.
         """
         now = asyncio.get_running_loop().time()
+        return self._only(min(self.endpoints, key=lambda one: max(0.0, one.rest_s(now, is_alone=True))))
+
+    def each(self) -> list[SuiRpc]:
+        """Return the same chain as each endpoint has it."""
+        return [self._only(endpoint) for endpoint in self.endpoints]
+
+    def _only(self, endpoint: Endpoint) -> SuiRpc:
         single = copy(self)
-        single.endpoints = [min(self.endpoints, key=lambda one: max(0.0, one.rest_s(now, is_alone=True)))]
+        single.endpoints = [endpoint]
         return single
 
     def __str__(self) -> str:
@@ -104,6 +113,36 @@ class SuiRpc:
                 f"no endpoint answered {method.name} within {REQUEST_LIMIT_S:g} s: {self}"
             )
         raise trouble
+
+    async def subscribe(
+        self,
+        method: Method[Request, Answer],
+        request: Request,
+        read: Callable[[Answer], Result],
+        limit_bytes: int,
+        silence_s: float,
+    ) -> AsyncGenerator[Result, None]:
+        """Yield what `read` makes of each answer of a method that gives many, from one endpoint that is well.
+
+        The next call asks the next endpoint. Raises `LedgerUnavailable` when the endpoint ends the stream, is at fault,
+        or silent for `silence_s`; that sets no endpoint aside, for it may serve everything else.
+        """
+        now = asyncio.get_running_loop().time()
+        self._subscriptions += 1
+        turn = self._subscriptions % len(self.endpoints)
+        in_turn = [*self.endpoints[turn:], *self.endpoints[:turn]]
+        endpoint = min(in_turn, key=lambda one: one.rest_s(now, is_alone=False) > 0)
+        await self._check_chain(endpoint, REQUEST_LIMIT_S)
+        async with aclosing(endpoint.stream(method, request, limit_bytes, silence_s)) as answers:
+            async for answer in answers:
+                try:
+                    result = read(answer)
+                except ValueError as error:
+                    raise EndpointFault(
+                        f"{endpoint} told in {method.name} what cannot be read: {endpoint.quote(str(error))}"
+                    ) from None
+                yield result
+        raise LedgerUnavailable(f"{endpoint} ended {method.name}")
 
     async def close(self) -> None:
         """Close the connections for good. Idempotent."""

@@ -39,6 +39,12 @@ BATCH_GET_OBJECTS = Method(
 LIST_OWNED_OBJECTS = Method(
     "StateService", "ListOwnedObjects", v2.ListOwnedObjectsRequest, v2.ListOwnedObjectsResponse
 )
+SUBSCRIBE_CHECKPOINTS = Method(
+    "SubscriptionService",
+    "SubscribeCheckpoints",
+    v2.SubscribeCheckpointsRequest,
+    v2.SubscribeCheckpointsResponse,
+)
 
 
 def mask(*paths: str) -> protobuf.FieldMask:

@@ -6,44 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from committee.bls import SecretKey
 from committee.errors import LedgerError, LedgerRefused, LedgerStateGone, LedgerUnavailable
-from committee.ledger.records import BlockMark, Parameters
+from committee.ledger.records import Parameters
 from committee.ledger.sui.deployment import SuiDeployment
 from committee.ledger.sui.grpc import SuiRpc
 from committee.ledger.sui.objects import Objects, ObjectVersion, address_text
 from committee.ledger.sui.package import Package
 from committee.ledger.sui.state import RegistryNode, State, compressed_key
 from localnet.sui_double.rpc.server import SuiDouble
-from tests.contracts.sui.network import Network, written
+from tests.committee.ledger.sui.registered import Node, newest
+from tests.contracts.sui.network import Network
 from tests.localnet.sui_double.packages import needs_framework
-from tests.localnet.sui_double.wallet import Wallet, text
 
 pytestmark = needs_framework
-
-KEYS = [SecretKey(number) for number in (21, 22, 23)]
-
-
-class Node:
-    """A registered node, its owner's account and its operator's."""
-
-    def __init__(self, network: Network, number: int) -> None:
-        self.network = network
-        self.owner = Wallet(network.chain, f"owner {number}")
-        self.operator = Wallet(network.chain, f"operator {number}")
-        draft = self.owner.draft()
-        owner_cap, operator_cap = network.register(draft, self.owner.address, KEYS[number])
-        draft.transfer(self.owner.address, owner_cap)
-        draft.transfer(self.operator.address, operator_cap)
-        self.operator_cap = written(self.owner.succeed(draft), "OperatorCap").id
-
-    def move(self, address: str) -> None:
-        """Change where the node is reached."""
-        draft = self.operator.draft()
-        registry = draft.object(self.network.registry.id)
-        arguments = (draft.object(self.operator_cap), text(address.encode()), text(bytes([9]) * 32))
-        draft.call(self.network.package, "registry::change_network_address", registry, *arguments)
-        self.operator.succeed(draft)
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +29,6 @@ def nodes(network: Network) -> list[Node]:
 @pytest.fixture
 def state(rpc: SuiRpc, deployment: SuiDeployment, package: Package) -> State:
     return State(Objects(rpc), deployment, package)
-
-
-def newest(network: Network) -> BlockMark:
-    checkpoint = network.chain.ledger.checkpoints[-1]
-    return BlockMark(checkpoint.sequence, checkpoint.digest)
 
 
 async def test_parameters_are_those_of_the_creation(
@@ -108,7 +78,7 @@ async def test_nodes_are_as_the_registry_keeps_them(
             name="baffin",
             address="https://node.example",
             tls_key=bytes(32),
-            public_keys=((0, KEYS[number].public_key),),
+            public_keys=((0, node.key.public_key),),
             commissions=((0, 300),),
             is_candidate=True,
             barred_until_period=0,
