@@ -92,6 +92,7 @@ GOALS: dict[str, Goal] = {
     "chain view: longest stall of the loop at an epoch's start": Goal("ms", most=50),
     "chain view: going through what was live at the start": Goal("s", most_growth=11),
     **{f"CPU of both ends for a small sliver copied, {n} shards": Goal("ms", most=0.2) for n in SHARD_COUNTS},
+    **{f"the same ÷ moving its blob's metadata alone, {n} shards": Goal("") for n in SHARD_COUNTS},
     **{
         f"CPU of both ends for a small pair rebuilt, {n} shards": Goal("ms", most=REBUILT_AT_MOST_MS.get(n))
         for n in SHARD_COUNTS

@@ -2,9 +2,10 @@
 
 Sources, helpers and the node that gains a shard are in one process: real stores on disk, real HTTP over loopback, real
 views of a chain in memory that stands still. A figure is the time of all threads of the process while the slivers are
-brought, verified and stored, divided by their number. Beside it stands the time of the same arithmetic in memory: the
-symbols that helpers give, the slivers made of them, and their roots; for one blob after the other by transforms, and
-for all blobs together.
+brought, verified and stored, divided by their number. Beside copying stands the time of moving metadata alone, from one
+bare database over a bare connection to another one. Beside rebuilding stands the time of the same arithmetic in memory:
+the symbols that helpers give, the slivers made of them, and their roots; for one blob after the other by transforms,
+and for all blobs together.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import contextlib
 import gc
 import random
 import socket
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -25,6 +28,7 @@ from committee import transition
 from committee.bls import SecretKey
 from committee.ledger import BlobRecord, Event, Parameters
 from localnet.ports import free_port
+from storage.client.wire import PAGE_BYTES
 from storage.node.block_list import BlockList
 from storage.node.budgets import Budget
 from storage.node.chain import ChainView
@@ -35,7 +39,7 @@ from storage.node.http.server import HttpServer
 from storage.node.peers import Peers
 from storage.node.repair import Repair
 from storage.node.store import NewSliver, SliverStore
-from storage.redstuff import Axis, EncodedBlob, RedStuff
+from storage.redstuff import Axis, EncodedBlob, RedStuff, RedStuffError
 from tests.memory_chain import WRITER, MemoryChain, MemoryLedger
 from tests.memory_chain.contracts import Contracts
 
@@ -47,6 +51,7 @@ HOLDERS = 10
 """Members that hold all shards but the last one, whose owner is gone."""
 NEWCOMER, DEPARTED = HOLDERS + 1, HOLDERS + 2
 BATCH_SLIVERS = 4096
+INSERT, SELECT = "INSERT INTO metadata VALUES (?, ?)", "SELECT bcs FROM metadata WHERE id = ?"
 WARM_UP = 3
 """Blobs that are filled before the time is taken: kernels are loaded, or compiled, with the first."""
 
@@ -88,6 +93,8 @@ async def _figures(n: int, n_blobs: int) -> dict[str, float]:
         one_by_one_s, together_s = (_kernels(n, blobs[:50], way) for way in (_one_by_one, _together))
         _measured[n, n_blobs] = {
             f"CPU of both ends for a small sliver copied, {n} shards": 1000 * copied_s,
+            f"the same ÷ moving its blob's metadata alone, {n} shards": copied_s
+            / _metadata_alone(n, blobs[WARM_UP:]),
             f"CPU of both ends for a small pair rebuilt, {n} shards": 1000 * rebuilt_s,
             f"the same ÷ the kernels, blob by blob, {n} shards": rebuilt_s / one_by_one_s,
             f"the same ÷ the kernels, all blobs together, {n} shards": rebuilt_s / together_s,
@@ -214,6 +221,53 @@ def _own_objects_left_alone() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def _metadata_alone(n: int, blobs: Sequence[EncodedBlob]) -> float:
+    """Return the time, for one of a blob's two slivers, of moving the blob's metadata and nothing else.
+
+    It is read from a database, sent over loopback, verified, and written to another database. Whoever copies slivers
+    cannot do with less: the databases are as bare as a table can be, and so is the connection.
+    """
+    code, ids = RedStuff(n), [blob.blob_id for blob in blobs]
+    at_once = max(1, PAGE_BYTES // code.metadata_size)
+    with TemporaryDirectory(prefix="bench-scale-") as folder, contextlib.ExitStack() as stack:
+        source, target = (
+            stack.enter_context(contextlib.closing(_database(Path(folder) / name))) for name in ("from", "to")
+        )
+        sending, receiving = map(stack.enter_context, _connected())
+        sender = stack.enter_context(ThreadPoolExecutor(1))
+        with source:
+            source.executemany(INSERT, [(blob.blob_id, blob.metadata.to_bcs()) for blob in blobs])
+        with _own_objects_left_alone():
+            began_s = time.process_time()
+            for first in range(0, len(ids), at_once):
+                some = ids[first : first + at_once]
+                found = b"".join(source.execute(SELECT, (one,)).fetchone()[0] for one in some)
+                sent = sender.submit(sending.sendall, found)
+                came = memoryview(receiving.recv(len(found), socket.MSG_WAITALL))
+                sent.result()
+                size = len(came) // len(some)
+                each = [came[at : at + size] for at in range(0, len(came), size)]
+                read = code.read_each([(bcs, one, False) for one, bcs in zip(some, each, strict=True)])
+                assert not any(isinstance(one, RedStuffError) for one in read)
+                with target:
+                    target.executemany(INSERT, zip(some, each, strict=True))
+            return (time.process_time() - began_s) / len(ids) / len(Axis)
+
+
+def _connected() -> tuple[socket.socket, socket.socket]:
+    """Return both ends of a connection over loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        sending = socket.create_connection(listening.getsockname())
+        return sending, listening.accept()[0]
+
+
+def _database(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("CREATE TABLE metadata (id BLOB PRIMARY KEY, bcs BLOB NOT NULL)")
+    return database
 
 
 Way = Callable[[RedStuff, Sequence[EncodedBlob], Axis, Mapping[int, Sequence[int]]], None]
