@@ -124,7 +124,8 @@ def replaceable_at_s(now: Contracts) -> int | None:
 def stake_needed(now: Contracts) -> int:
     """Return how much stake has to be elected in a selection made now, after the handover."""
     longest_s = now.parameters.shrink_s
-    waited_s = min(max(0, now.time_s - selectable_at_s(now.state, now.parameters)), longest_s)
+    since_s = now.state.regular_handover_done_s + now.parameters.period_duration_s // 2
+    waited_s = min(max(0, now.time_s - since_s), longest_s)
     return 2 * now.elected_stake * (longest_s - waited_s) // (3 * longest_s)
 
 

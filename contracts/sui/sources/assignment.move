@@ -35,6 +35,10 @@ public(package) fun new_roster(node_ids: vector<u32>, shards: vector<vector<u16>
     Roster { node_ids, shards }
 }
 
+public(package) fun node_ids(self: &Roster): vector<u32> { self.node_ids }
+
+public(package) fun shards(self: &Roster): vector<vector<u16>> { self.shards }
+
 /// Returns the next committee, all candidates whose stake is worth a shard, and the stake of its members.
 ///
 /// `node_ids` are the candidates in their order, each once, with their `stakes`; `band_millis` is the tolerance band in

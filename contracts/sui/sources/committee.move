@@ -1,6 +1,7 @@
 /// The committee of an epoch, and certificates: one aggregate signature by enough of its members (PROTOCOL section 2).
 module haulout::committee;
 
+use haulout::assignment::{Self, Roster};
 use haulout::messages;
 use haulout::votes;
 use sui::bls12381::{Self, G1, UncompressedG1};
@@ -72,6 +73,67 @@ public(package) fun verify(
     let message = messages::encode(intent, self.epoch, domain, body);
     assert!(bls12381::bls12381_min_pk_verify(signature, key.bytes(), &message), EBadSignature);
     weight
+}
+
+/// Returns who has which shards.
+public(package) fun roster(self: &Committee): Roster {
+    let mut shards = vector[];
+    let mut place = 0;
+    while (place < self.members.length()) {
+        shards.push_back(self.members[place].shards);
+        place = place + 1;
+    };
+    assignment::new_roster(self.node_ids(), shards)
+}
+
+/// Returns the members, by ascending node id.
+public(package) fun node_ids(self: &Committee): vector<u32> {
+    let mut node_ids = vector[];
+    let mut place = 0;
+    while (place < self.members.length()) {
+        node_ids.push_back(self.members[place].node_id);
+        place = place + 1;
+    };
+    node_ids
+}
+
+public(package) fun is_member(self: &Committee, node_id: u32): bool {
+    let place = self.find(node_id);
+    place < self.members.length() && self.members[place].node_id == node_id
+}
+
+/// Returns the shards of a node, in the order in which they came to it; none if it is not a member.
+public(package) fun shards_of(self: &Committee, node_id: u32): vector<u16> {
+    if (self.is_member(node_id)) self.members[self.find(node_id)].shards else vector[]
+}
+
+/// Returns the member that has a shard; each shard is some member's.
+public(package) fun owner_of(self: &Committee, shard: u16): u32 {
+    let mut place = 0;
+    while (!has(&self.members[place].shards, shard)) place = place + 1;
+    self.members[place].node_id
+}
+
+/// Returns the key with which a member signs.
+public(package) fun key_of(self: &Committee, node_id: u32): Element<UncompressedG1> {
+    self.members[self.find(node_id)].key
+}
+
+/// Returns the place of the first member whose node id is not below another; how many members there are if there is none.
+fun find(self: &Committee, node_id: u32): u64 {
+    let mut place = 0;
+    let mut end = self.members.length();
+    while (place < end) {
+        let middle = (place + end) / 2;
+        if (self.members[middle].node_id < node_id) place = middle + 1 else end = middle;
+    };
+    place
+}
+
+fun has(shards: &vector<u16>, shard: u16): bool {
+    let mut place = 0;
+    while (place < shards.length() && shards[place] != shard) place = place + 1;
+    place < shards.length()
 }
 
 /// Returns how many shards the member has.

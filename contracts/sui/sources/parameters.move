@@ -106,6 +106,11 @@ public(package) fun handover_deadline_s(self: &Parameters): u64 { self.handover_
 
 public(package) fun certificate_grace_s(self: &Parameters): u64 { self.certificate_grace_s }
 
+public(package) fun band_millis(self: &Parameters): u16 { self.band_millis }
+
+/// Returns what the first selection waits for: so much stake and so many members, or so many seconds.
+public(package) fun opening_parts(self: &Opening): (u64, u16, u64) { (self.stake, self.members, self.duration_s) }
+
 public(package) fun notice_s(self: &Parameters): u64 { self.notice_s }
 
 public(package) fun shrink_duration_s(self: &Parameters): u64 { self.shrink_duration_s }

@@ -23,7 +23,8 @@ const CANDIDACY: u8 = 3;
 const STAKING: u8 = 4;
 const RESERVING: u8 = 5;
 const BLOB_REGISTRATION: u8 = 6;
-const COUNT: u64 = 7;
+const EJECTION: u8 = 7;
+const COUNT: u64 = 8;
 
 public struct Pauses has drop, store {
     /// By the function's number.
@@ -59,6 +60,9 @@ public(package) fun reserving(): u8 { RESERVING }
 
 /// `blobs::register` and `blobs::register_shared`.
 public(package) fun blob_registration(): u8 { BLOB_REGISTRATION }
+
+/// `epochs::eject`.
+public(package) fun ejection(): u8 { EJECTION }
 
 public(package) fun new(): Pauses {
     let mut pauses = vector[];

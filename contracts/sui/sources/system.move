@@ -4,10 +4,12 @@
 /// epochs and periods on, and what the governor and the guardian do, takes it mutable.
 module haulout::system;
 
+use haulout::assignment::{Self, Roster};
 use haulout::committee::Committee;
 use haulout::messages;
 use haulout::parameters::{Self, Opening, Parameters};
 use haulout::pauses::{Self, Pauses};
+use haulout::term::Term;
 use haulout::timeline::{Self, Timeline};
 use haulout::votes;
 use std::type_name;
@@ -25,6 +27,8 @@ const ENotGuardian: u64 = 124;
 
 const VERSION: u64 = 1;
 const MS_PER_S: u64 = 1000;
+/// What a shard earns in a period, if it is kept.
+const PARTS: u64 = 10_000;
 
 /// Shared. Its state is a dynamic field named for the version.
 public struct System has key { id: UID, version: u64 }
@@ -43,11 +47,16 @@ public struct State has store {
     committees: Table<u32, Committee>,
     /// Ids of blobs that are proven to be encoded inconsistently → the epoch of the certificate.
     invalid_blobs: Table<u256, u32>,
-    /// Period → when it began, from its start on.
-    starts: Table<u32, u64>,
+    /// Period → how it began, from its start on.
+    starts: Table<u32, Start>,
+    /// Epoch → what happens in it, from its start on.
+    terms: Table<u32, Term>,
     guardian_cap: Option<ID>,
     pauses: Pauses,
 }
+
+/// The first epoch of a period, and when it began.
+public struct Start has copy, drop, store { epoch: u32, at_s: u64 }
 
 /// The right to change parameters within their bounds, to pause functions and to name the guardian.
 public struct GovernorCap has key, store { id: UID }
@@ -109,6 +118,7 @@ public(package) fun create(
         committees: table::new(ctx),
         invalid_blobs: table::new(ctx),
         starts: table::new(ctx),
+        terms: table::new(ctx),
         guardian_cap: guardian,
         pauses: pauses::new(),
     };
@@ -236,7 +246,77 @@ public fun is_stalled(system: &System, clock: &Clock): bool {
 }
 
 /// Returns when a period that has begun did so.
-public(package) fun started_at_s(system: &System, period: u32): u64 { system.state().starts[period] }
+public(package) fun started_at_s(system: &System, period: u32): u64 { system.state().starts[period].at_s }
+
+/// Returns the first epoch of a period that has begun.
+public(package) fun first_epoch_of(system: &System, period: u32): u32 { system.state().starts[period].epoch }
+
+public(package) fun timeline(system: &System): &Timeline { &system.state().timeline }
+
+public(package) fun timeline_mut(system: &mut System): &mut Timeline { &mut system.state_mut().timeline }
+
+/// Returns the committee of an epoch that is selected, runs, or ran.
+public(package) fun committee(system: &System, epoch: u32): &Committee { &system.state().committees[epoch] }
+
+/// Returns who has which shards now; nobody has any before the first epoch.
+public(package) fun roster(system: &System): Roster {
+    let epoch = system.epoch();
+    if (epoch == 0) assignment::new_roster(vector[], vector[]) else system.committee(epoch).roster()
+}
+
+/// Returns what happens in an epoch that runs or ran.
+public(package) fun term(system: &System, epoch: u32): &Term { &system.state().terms[epoch] }
+
+/// Returns what happens in the current epoch.
+public(package) fun term_mut(system: &mut System): &mut Term {
+    let epoch = system.epoch();
+    &mut system.state_mut().terms[epoch]
+}
+
+/// Returns the stake and the members that a selection made now needs at least.
+public(package) fun needed(system: &System, now_s: u64): (u64, u16) {
+    let state = system.state();
+    let (stake, members, duration_s) = state.opening.opening_parts();
+    if (system.epoch() > 0) (state.timeline.stake_needed(&state.parameters, now_s), 0)
+    else if (state.timeline.waited_s(now_s) < duration_s) (stake, members) else (0, 0)
+}
+
+/// Returns the parts of the period that have passed.
+public(package) fun parts_passed(system: &System, now_s: u64): u64 {
+    let state = system.state();
+    let passed = PARTS * state.timeline.passed_s(now_s) / state.parameters.period_duration_s();
+    if (passed < PARTS) passed else PARTS
+}
+
+/// Returns whether the period may have been paid as one that has stalled.
+public(package) fun is_paid_as_stalled(system: &System, now_s: u64): bool {
+    let state = system.state();
+    state.timeline.is_paid_as_stalled(&state.parameters, now_s)
+}
+
+/// Keeps the committee that is selected for the next epoch, in the place of one that was dropped.
+public(package) fun enter(system: &mut System, committee: Committee) {
+    let epoch = system.epoch() + 1;
+    let committees = &mut system.state_mut().committees;
+    if (committees.contains(epoch)) {
+        committees.remove(epoch);
+    };
+    committees.add(epoch, committee);
+}
+
+/// Takes note that the current period begins with the current epoch, and the parameters that were set last.
+public(package) fun begin_period(system: &mut System, now_s: u64) {
+    let (period, epoch) = (system.period(), system.epoch());
+    let state = system.state_mut();
+    state.parameters = state.next_parameters;
+    state.starts.add(period, Start { epoch, at_s: now_s });
+}
+
+/// Keeps what happens in the current epoch.
+public(package) fun begin_term(system: &mut System, term: Term) {
+    let epoch = system.epoch();
+    system.state_mut().terms.add(epoch, term);
+}
 
 /// Returns the parameters of the current period.
 public fun parameters(system: &System): Parameters { system.state().parameters }

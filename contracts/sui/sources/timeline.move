@@ -195,8 +195,19 @@ public(package) fun finish(self: &mut Timeline, now_s: u64) {
 
 public(package) fun is_handover_done(self: &Timeline): bool { self.handover_done }
 
-/// Returns the seconds since the period began; of none before the first.
+/// Returns the seconds since the period began.
 public(package) fun passed_s(self: &Timeline, now_s: u64): u64 { now_s - self.period_started_at_s }
+
+/// Returns whether the period may have been paid as one that has stalled.
+public(package) fun is_paid_as_stalled(self: &Timeline, parameters: &Parameters, now_s: u64): bool {
+    now_s > self.period_started_at_s + stall_time_s(parameters)
+}
+
+/// Returns the stake that elected the committee with which the period began.
+public(package) fun stake(self: &Timeline): u64 { self.stake }
+
+/// Returns the seconds since the deployment, before the first epoch.
+public(package) fun waited_s(self: &Timeline, now_s: u64): u64 { now_s - self.regular_handover_done_s }
 
 public(package) fun has_selection(self: &Timeline): bool { self.selection.is_some() }
 

@@ -10,3 +10,8 @@ public(package) fun quorum(n_shards: u16): u16 {
 public(package) fun one_correct(n_shards: u16): u16 {
     n_shards / 3 + 1
 }
+
+/// Returns the least weight that is two thirds of all or more.
+public(package) fun two_thirds(n_shards: u16): u16 {
+    (2 * n_shards + 2) / 3
+}

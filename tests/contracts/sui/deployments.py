@@ -11,10 +11,12 @@ from committee.ledger import Parameters
 from committee.terms import Terms
 from localnet.sui_double.chain import CLOCK_ID
 from localnet.sui_double.move.natives.registry import SUI
-from localnet.sui_double.move.types import Datatype, ModuleId, Scalar
+from localnet.sui_double.move.types import Datatype, ModuleId
 from localnet.sui_double.move.values import Ref, Value
+from localnet.sui_double.randomness import RANDOM_ID
 from tests.contracts.sui.committees import secret
 from tests.contracts.sui.double import PACKAGE, Transaction
+from tests.contracts.sui.fields import Fields
 
 CHAIN = bytes([5]) * 32
 DOMAIN = keccak(CHAIN + PACKAGE)
@@ -52,6 +54,9 @@ class Deployment:
             EVIDENCE_S,
             self.clock,
         )
+        self.transaction.host.note_new_id(RANDOM_ID)
+        self.transaction.call("random", "create", package=SUI)
+        self.random = self.output("Random")
         self.system, self.registry, self.staking, self.blobs = (
             Ref([self.output(name)], 0) for name in ("System", "Registry", "Staking", "Blobs")
         )
@@ -103,17 +108,24 @@ class Deployment:
         (child,) = (one for one in self.transaction.host.children.values() if one.parent == parent)
         return child.place[0][2]
 
+    def select(self) -> None:
+        """Select the next period's committee."""
+        self.call("epochs", "select", self.system, self.registry, self.staking, self.clock)
+
+    def start_epoch(self) -> None:
+        """Start the selected epoch."""
+        self.call("epochs", "start", self.system, self.random, self.clock)
+
     def begin_period(self) -> None:
-        """Begin the next period now, with a handover that is done at once."""
-        state = self.state_of(self.system)
-        timeline, starts = Ref(state, 6), Ref(state, 9)
-        self.call("timeline", "select", timeline, 0, self.time_s)
-        self.time_s += 10 * USUAL.period_duration_s
-        self.call("timeline", "start", timeline, state[2], self.time_s)
-        self.call("timeline", "finish", timeline, self.time_s)
-        period = self.call("system", "period", self.system)
-        types = (Scalar.U32, Scalar.U64)
-        self.transaction.call("table", "add", starts, period, self.time_s, package=SUI, types=types)
+        """Select and start the next period's committee as soon as it can be; its handover is closed at once."""
+        timeline = Fields("timeline", "Timeline", self.state_of(self.system)[6])
+        self.time_s = max(self.time_s, timeline["regular_handover_done_s"] + USUAL.period_duration_s)
+        self.select()
+        self.time_s += USUAL.notice_s
+        self.start_epoch()
+        if not timeline["handover_done"]:
+            self.time_s += USUAL.handover_deadline_s
+            self.call("epochs", "close", self.system, self.clock)
 
     def add_node(self, place: int) -> tuple[Value, Value]:
         """Register a node with a key of its own; return the owner's and the operator's capability."""

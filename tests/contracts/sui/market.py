@@ -17,7 +17,8 @@ from committee.terms import Terms
 from localnet.sui_double.move.values import Ref, Value
 from tests.contracts.sui.committees import EPOCH, committee_of, signed_by
 from tests.contracts.sui.deployments import DOMAIN, USUAL
-from tests.contracts.sui.offices import Fields, Office
+from tests.contracts.sui.fields import Fields
+from tests.contracts.sui.offices import Office
 from tests.memory_chain import blobs as rules
 from tests.memory_chain import space
 from tests.memory_chain.contracts import Contracts, Outcome, Revert, usual_proof_terms

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
-from typing import Any
 
 import pytest
 
 from committee.membership import Committee
-from localnet.sui_double.move.module import StructDefinition
 from localnet.sui_double.move.natives.registry import SUI
 from localnet.sui_double.move.types import Datatype, ModuleId, Scalar, Type
 from localnet.sui_double.move.values import Ref, Value
 from tests.contracts.sui.committees import in_move
 from tests.contracts.sui.deployments import Deployment
-from tests.contracts.sui.double import PACKAGE, Refused, modules
+from tests.contracts.sui.double import PACKAGE, Refused
+from tests.contracts.sui.fields import Fields
 
 
 class Office(Deployment):
@@ -28,7 +27,8 @@ class Office(Deployment):
         timeline = Fields("timeline", "Timeline", Fields("system", "State", state)["timeline"])
         if period != timeline["period"]:
             timeline.set(period=period, period_started_at_s=self.time_s)
-            self._enter("starts", period, self.time_s, Scalar.U64)
+            start = Datatype(ModuleId(PACKAGE, "system"), "Start")
+            self._enter("starts", period, [committee.epoch, self.time_s], start)
         timeline.set(epoch=committee.epoch, started_at_s=self.time_s, handover_done=False)
         kept = in_move(self.transaction, committee)
         self._enter(
@@ -66,21 +66,3 @@ class Office(Deployment):
         """Return the object of a type that was given to an account, or shared, last."""
         *_, value = (one.value for one in self.transaction.host.outputs.values() if one.type.name == name)
         return Ref([value], 0)
-
-
-class Fields:
-    """The fields of a struct of the package, by their names."""
-
-    def __init__(self, module: str, name: str, value: Value) -> None:
-        definition = modules().datatype(Datatype(ModuleId(PACKAGE, module), name))
-        assert isinstance(definition, StructDefinition)
-        self._places = {field.name: place for place, field in enumerate(definition.fields)}
-        self._value = value
-
-    def __getitem__(self, name: str) -> Any:
-        return self._value[self._places[name]]
-
-    def set(self, **values: Value) -> None:
-        """Set fields."""
-        for name, value in values.items():
-            self._value[self._places[name]] = value

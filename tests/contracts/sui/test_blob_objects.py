@@ -17,7 +17,8 @@ from storage.redstuff import BlobMetadata
 from tests.contracts.sui.committees import EPOCH, committee_of, signed_by
 from tests.contracts.sui.deployments import DOMAIN, OWNER, USUAL, id_of
 from tests.contracts.sui.double import PACKAGE, Refused, modules
-from tests.contracts.sui.offices import Fields, Office
+from tests.contracts.sui.fields import Fields
+from tests.contracts.sui.offices import Office
 from tests.localnet.sui_double.packages import needs_framework
 
 pytestmark = needs_framework

@@ -59,6 +59,8 @@ def test_operator_that_is_replaced_withdraws_nothing() -> None:
 def test_removed_node_waits_for_the_next_period_or_a_standstill() -> None:
     network = Candidates()
     _, cap = network.add_node(0)
+    network.add_node(1)
+    network.stake(2, LEAST)
     network.begin_period()
     network.call("candidates", "remove", network.registry, 1, 2)
     assert network.events()[-2:] == [("CandidateBarred", [1, 2]), ("CandidateLeft", [1, [1]])]
@@ -69,7 +71,7 @@ def test_removed_node_waits_for_the_next_period_or_a_standstill() -> None:
     network.call("candidates", "remove", network.registry, 1, 2)
     network.begin_period()
     network.become(cap)
-    assert network.standing() == [1]
+    assert network.standing() == [2, 1]
 
 
 def test_nobody_becomes_a_candidate_while_that_is_paused() -> None:

@@ -11,7 +11,7 @@ import pytest
 from committee.ledger import MEBIBYTE
 from localnet.sui_double.move.values import Ref
 from tests.contracts.sui.double import Refused, Transaction
-from tests.contracts.sui.offices import Fields
+from tests.contracts.sui.fields import Fields
 from tests.localnet.sui_double.packages import needs_framework
 
 pytestmark = needs_framework

@@ -28,12 +28,13 @@ STALL_S = 4 * (USUAL.period_duration_s + USUAL.handover_deadline_s) + 1
 
 
 class Stakes(Deployment):
-    """A deployment with two nodes."""
+    """A deployment with two nodes, and a third whose stake is enough for every election."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_node(0)
-        self.add_node(1)
+        for place in range(3):
+            self.add_node(place)
+        self.stake(3, 100 * AMOUNT)
 
     def call_staking(self, name: str, *arguments: Value) -> Any:
         return self.call("staking", name, self.staking, *arguments)
@@ -62,9 +63,9 @@ class Stakes(Deployment):
 
     @property
     def held(self) -> int:
-        """All tokens that are staked."""
+        """All tokens that are staked on the two nodes."""
         held: int = self.state_of(self.staking)[1][0]
-        return held
+        return held - 100 * AMOUNT
 
 
 def test_stake_joins_stands_leaves_and_is_paid_out_with_what_it_earned() -> None:
@@ -245,7 +246,7 @@ def test_stake_is_split_and_joined() -> None:
 
 def test_nobody_stakes_on_a_node_that_is_none_or_while_that_is_paused() -> None:
     network = Stakes()
-    for node_id in (0, 3):
+    for node_id in (0, 4):
         with pytest.raises(Refused, match=r"^EUnknownNode$"):
             network.stake(node_id, AMOUNT)
     network.call("system", "pause", network.system, network.guardian, 4, network.clock)
