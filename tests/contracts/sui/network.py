@@ -23,7 +23,8 @@ COMMISSION = (300).to_bytes(2, "little")
 class Network:
     """A chain on which the package is published, and the registry created."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_shards: int = 10) -> None:
+        self.n_shards = n_shards
         self.chain = Chain()
         self.deployer = Wallet(self.chain, "deployer")
         draft = self.deployer.draft()
@@ -53,7 +54,7 @@ class Network:
             draft.object(self.founder.id),
             draft.object(self.treasury.id),
             text(self.chain.id),
-            (10).to_bytes(2, "little"),
+            self.n_shards.to_bytes(2, "little"),
             parameters,
             opening,
             draft.call(self.package, "terms::new", *map(u64, (5, 2, 100 << 20))),

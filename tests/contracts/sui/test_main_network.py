@@ -1,0 +1,167 @@
+"""The main network, 1000 shards over 100 members, goes through its epochs on the chain of the double.
+
+The chain refuses what exceeds the limits of Sui: 250 KiB an object, 1000 dynamic fields touched, 16 KiB an argument.
+What Sui charges for an instruction is not known here, so instructions are limited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from committee import bls, messages
+from committee.messages import Intent
+from localnet.sui_double.chain import CLOCK_ID
+from localnet.sui_double.effects import Effects
+from localnet.sui_double.move.machine import Limits
+from localnet.sui_double.move.natives.registry import SUI
+from localnet.sui_double.move.reader import uleb_bytes
+from localnet.sui_double.move.types import Datatype, ModuleId
+from localnet.sui_double.randomness import RANDOM_ID
+from localnet.sui_double.stored import StoredObject
+from localnet.sui_double.transactions import Argument
+from tests.contracts.sui.committees import secret
+from tests.contracts.sui.network import Network, written
+from tests.localnet.sui_double.packages import needs_framework
+from tests.localnet.sui_double.wallet import Draft, Wallet, text, u64
+
+pytestmark = needs_framework
+
+N_SHARDS, N_MEMBERS = 1000, 100
+STAKE = 10**9
+BATCH = 50
+"""Nodes that register, or are staked on, in one transaction."""
+MOST_STEPS = 300_000
+PERIOD_S, NOTICE_S = 1000, 50
+
+
+class MainNetwork(Network):
+    """A network of 100 nodes of one account, whose time stands still until it is set."""
+
+    def __init__(self) -> None:
+        super().__init__(N_SHARDS)
+        self.now_s = 2_000_000_000
+        self.chain.clock = lambda: 1000 * self.now_s
+        self.staking = written(self.creation, "Staking")
+        self.haul = Datatype(ModuleId(self.package, "haul"), "HAUL")
+        coins = objects(self.creation, "Coin")
+        (self.purse,) = (coin.id for coin in coins if coin.type.arguments == (self.haul,))
+        self.wallet = Wallet(self.chain, "owner of all")
+        self.operator_caps: dict[int, bytes] = {}
+        for first in range(0, N_MEMBERS, BATCH):
+            self._add_nodes(range(first, first + BATCH))
+
+    def _add_nodes(self, places: range) -> None:
+        draft = self.wallet.draft()
+        for place in places:
+            draft.transfer(self.wallet.address, *self.register(draft, self.wallet.address, secret(place)))
+        for cap in objects(self.wallet.succeed(draft), "OperatorCap"):
+            self.operator_caps[int.from_bytes(cap.contents[32:36], "little")] = cap.id
+        self.stake({place + 1: STAKE for place in places})
+
+    def stake(self, amounts: Mapping[int, int]) -> None:
+        """Stake on nodes, in one transaction of the deployer's, who has all tokens."""
+        draft = self.deployer.draft()
+        for node_id, amount in amounts.items():
+            coin = draft.call(SUI, "coin::split", draft.object(self.purse), u64(amount), types=(self.haul,))
+            staked = draft.call(
+                self.package,
+                "staking::stake",
+                draft.object(self.staking.id),
+                *read(draft, self.system.id, self.registry.id),
+                u32(node_id),
+                coin,
+                *read(draft, CLOCK_ID),
+            )
+            draft.transfer(self.deployer.address, staked)
+        self.deployer.succeed(draft)
+
+    def move_on(self, name: str, draft: Draft, *arguments: Argument | bytes) -> list[tuple[str, Any]]:
+        """Call a function of `epochs` within the limits, with the system before and the clock behind its arguments.
+
+        Return the events: names and fields.
+        """
+        system = draft.object(self.system.id)
+        draft.call(self.package, f"epochs::{name}", system, *arguments, *read(draft, CLOCK_ID))
+        self.chain.limits = Limits(steps=MOST_STEPS)
+        effects = self.wallet.succeed(draft)
+        self.chain.limits = Limits()
+        return [(one.type.name, self.chain.codec.decode(one.type, one.contents)) for one in effects.events]
+
+    def select(self) -> dict[int, list[int]]:
+        """Select the next period's committee; return its members and their shards."""
+        draft = self.wallet.draft()
+        ((_, fields),) = self.move_on("select", draft, *read(draft, self.registry.id, self.staking.id))
+        return dict(zip(fields[3], fields[4], strict=True))
+
+    def start(self) -> list[str]:
+        """Start the selected epoch; return the names of the events."""
+        draft = self.wallet.draft()
+        return [name for name, _ in self.move_on("start", draft, *read(draft, RANDOM_ID))]
+
+    def replace(self) -> dict[int, list[int]]:
+        ((_, fields),) = self.move_on("replace", self.wallet.draft())
+        return dict(zip(fields[3], fields[4], strict=True))
+
+    def attest(self, node_id: int, epoch: int, shards: Sequence[int]) -> list[str]:
+        draft = self.wallet.draft()
+        count = uleb_bytes(len(shards))
+        told = self.move_on(
+            "attest",
+            draft,
+            *read(draft, self.registry.id),
+            draft.object(self.operator_caps[node_id]),
+            u32(epoch),
+            count + b"".join(shard.to_bytes(2, "little") for shard in shards),
+            count + bytes(32) * len(shards),
+            count + u32(7) * len(shards),
+        )
+        return [name for name, _ in told]
+
+    def eject(self, node_id: int, epoch: int, places: Iterable[int]) -> list[str]:
+        """Eject a node with a certificate by the members at these places."""
+        body = messages.eject_body(node_id, self.now_s)
+        message = messages.encode(Intent.EJECT, epoch, body, self.domain)
+        signers = list(places)
+        bitmap = sum(1 << place for place in signers).to_bytes((N_MEMBERS + 7) // 8, "little")
+        signature = bls.aggregate([secret(place).sign(message) for place in signers])
+        draft = self.wallet.draft()
+        registry = draft.object(self.registry.id)
+        given = (u32(node_id), b"\x01", u64(self.now_s), text(bitmap), text(signature))
+        return [name for name, _ in self.move_on("eject", draft, registry, *given)]
+
+
+def read(draft: Draft, *ids: bytes) -> list[Argument]:
+    """Return shared objects that are read and not changed, as arguments."""
+    return [draft.object(id_, is_mutable=False) for id_ in ids]
+
+
+def objects(effects: Effects, name: str) -> list[StoredObject]:
+    """Return the objects of a type that were written."""
+    return [one.after for one in effects.changes if one.after is not None and one.after.type.name == name]
+
+
+def u32(number: int) -> bytes:
+    return number.to_bytes(4, "little")
+
+
+def test_epochs_of_the_main_network_stay_within_the_limits() -> None:
+    network = MainNetwork()
+    first = network.select()
+    assert {len(shards) for shards in first.values()} == {N_SHARDS // N_MEMBERS}
+    assert network.start() == ["EpochStarted", "HandoverDone"]
+    ejected = network.eject(100, 1, range(67))
+    assert ejected == ["MemberEjected", "CandidateBarred", "CandidateLeft"]
+    second = network.replace()
+    assert second.keys() == first.keys() - {100}
+    network.now_s += NOTICE_S
+    assert network.start() == ["EpochStarted", "HandoverDone"]
+    network.stake({1: N_MEMBERS * STAKE})
+    network.now_s += PERIOD_S
+    third = network.select()
+    network.now_s += NOTICE_S
+    assert network.start() == ["EpochStarted"], "too few shards are kept"
+    gained = [shard for shard in third[1] if shard not in second[1]]
+    assert network.attest(1, 3, gained[:200]) == ["ShardsAttested", "HandoverDone"]
+    assert network.attest(1, 3, gained[200:]) == ["ShardsAttested"]
+    assert len(gained) > 400
