@@ -25,14 +25,20 @@ const ENotStanding: u64 = 20;
 const ENotLeaving: u64 = 21;
 /// A period is settled, with which something is to join or leave.
 const ESettled: u64 = 22;
-/// A period is not settled, with which a stake leaves.
+/// A period is not settled that must be: before a stake leaves with it, or before what is there in it is slashed.
 const ENotSettled: u64 = 23;
 /// A node on which nothing stands is paid.
 const ENothingStands: u64 = 24;
 /// A stake does not join, has joined, or a committee is elected with it.
 const ENotJoining: u64 = 134;
+/// A fraction to slash is nothing, or more than a period's slashings of the node leave over.
+const EInvalidFraction: u64 = 135;
 
 const LEAST_SHARES: u128 = 1_000_000;
+/// All of a stake, as a fraction to slash.
+const WHOLE: u64 = 1_000_000_000;
+/// The most of a node's stake that is slashed in one period.
+const MOST_PER_PERIOD: u64 = 100_000_000;
 
 public struct NodeStake has store {
     node_id: u32,
@@ -50,6 +56,9 @@ public struct NodeStake has store {
     leavings: Table<u32, Pool>,
     /// What came lately, while periods were late.
     recents: Recents,
+    /// The fraction slashed in period `slashed_in`.
+    slashed: u64,
+    slashed_in: u32,
 }
 
 /// A staker's part of a node's stake, which can be given away as any object.
@@ -94,6 +103,8 @@ public(package) fun new(node_id: u32, period: u32, ctx: &mut TxContext): NodeSta
         joinings: table::new(ctx),
         leavings: table::new(ctx),
         recents: recents::new(),
+        slashed: 0,
+        slashed_in: 0,
     }
 }
 
@@ -216,6 +227,32 @@ public(package) fun settle(self: &mut NodeStake, pay: u64) {
     self.settled = period;
     let (tokens, shares) = (self.pool.amount() as u64, self.pool.shares());
     event::emit(PeriodSettled { node_id: self.node_id, period, tokens, shares, joined, left: left as u64 });
+}
+
+/// Takes a fraction of what stands in the current period, and of what left with each period from `first` on and is settled;
+/// returns what was taken. All of that is rounded down. In a period at most a tenth is taken.
+///
+/// Aborts with `ENotSettled`, since what is unlocked would be reached too, or `EInvalidFraction`.
+public(package) fun slash(self: &mut NodeStake, fraction: u64, first: u32, current: u32): u64 {
+    self.pass_over(current);
+    assert!(self.settled >= current, ENotSettled);
+    let most = self.most_slashable(current);
+    assert!(fraction > 0 && fraction <= most, EInvalidFraction);
+    self.slashed = MOST_PER_PERIOD - most + fraction;
+    self.slashed_in = current;
+    let mut amount = self.pool.lower(fraction, WHOLE);
+    let mut period = first;
+    while (period <= self.settled) {
+        if (self.leavings.contains(period)) amount = amount + self.leavings[period].lower(fraction, WHOLE);
+        period = period + 1;
+    };
+    self.announce();
+    amount as u64
+}
+
+/// Returns the most that can be slashed still in the current period, of a thousand millions.
+public(package) fun most_slashable(self: &NodeStake, current: u32): u64 {
+    if (self.slashed_in == current) MOST_PER_PERIOD - self.slashed else MOST_PER_PERIOD
 }
 
 /// Passes over the periods before the current one if nothing stood in them and nothing joins.

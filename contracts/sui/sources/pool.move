@@ -49,6 +49,13 @@ public(package) fun raise(self: &mut Pool, amount: u128) {
     self.amount = self.amount + amount;
 }
 
+/// Takes `fraction / whole` of the amount from all shares, rounded down; returns it.
+public(package) fun lower(self: &mut Pool, fraction: u64, whole: u64): u128 {
+    let amount = scaled(self.amount, fraction as u128, whole as u128);
+    self.amount = self.amount - amount;
+    amount
+}
+
 /// Puts an amount of something else in the place of all that the shares stood for.
 public(package) fun exchange(self: &mut Pool, amount: u128) {
     self.amount = amount;

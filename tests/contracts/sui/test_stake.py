@@ -17,6 +17,9 @@ from tests.localnet.sui_double.packages import needs_framework
 pytestmark = needs_framework
 
 LEAST = 1_000_000
+WHOLE = 1_000_000_000
+MOST_SLASHED = WHOLE // 10
+"""Of a node in one period."""
 JOINING, STANDING, LEAVING = range(3)
 """Phases, as the package numbers them."""
 FIRST = 3
@@ -174,6 +177,18 @@ class History:
         self.model.settle(pay)
         self.came += pay
 
+    def slash(self) -> None:
+        settled = self.node.settled
+        most = self.node.call("most_slashable", self.node.stake_on, settled)
+        fraction, first = self.draw.randint(1, MOST_SLASHED // 3), max(1, settled - self.draw.randrange(3))
+        if fraction > most:
+            return
+        self.went += self.node.call("slash", self.node.stake_on, fraction, first, settled)
+        assert self.node.call("most_slashable", self.node.stake_on, settled) == most - fraction
+        for one in self.model.stakes.values():
+            if one.joins <= settled and (one.leaves is None or one.leaves >= first):
+                one.tokens -= one.tokens * fraction / WHOLE
+
     def check(self) -> None:
         for ahead in (1, 2):
             period = self.node.settled + ahead
@@ -190,6 +205,7 @@ class History:
             self.join,
             self.cancel,
             self.withdraw,
+            self.slash,
             self.settle,
         ]
         for _ in range(n_actions):
@@ -415,3 +431,41 @@ def test_pay_needs_someone_to_have_it() -> None:
     node.stake(LEAST, FIRST + 1)
     with pytest.raises(Refused, match=r"^ENothingStands$"):
         node.call("settle", node.stake_on, 1)
+
+
+def test_slashing_takes_of_what_stands_and_of_what_can_still_be_judged() -> None:
+    node = Node()
+    stays, left, gone = (node.standing_stake(10 * LEAST) for _ in range(3))
+    node.call("unstake", node.stake_on, gone, node.settled + 1)
+    node.call("settle", node.stake_on, 0)
+    node.call("unstake", node.stake_on, left, node.settled + 1)
+    node.call("settle", node.stake_on, 0)
+    joining = node.stake(10 * LEAST, node.settled + 1)
+    assert node.call("slash", node.stake_on, WHOLE // 20, node.settled, node.settled) == LEAST
+    assert node.call("withdraw", node.stake_on, left.get()) == 10 * LEAST - LEAST // 2
+    assert node.call("withdraw", node.stake_on, gone.get()) == 10 * LEAST
+    assert node.call("standing_for", node.stake_on, node.settled + 1) == 20 * LEAST - LEAST // 2
+    assert joining.get()[2] == [JOINING, node.settled + 1, 10 * LEAST]
+    assert node.call("unstake", node.stake_on, stays, node.settled + 1) == 10 * LEAST - LEAST // 2
+
+
+def test_no_more_than_a_tenth_is_slashed_in_a_period() -> None:
+    node = Node()
+    node.standing_stake(100 * LEAST)
+    for fraction in (0, MOST_SLASHED + 1):
+        with pytest.raises(Refused, match=r"^EInvalidFraction$"):
+            node.call("slash", node.stake_on, fraction, 1, node.settled)
+    node.call("slash", node.stake_on, MOST_SLASHED - 1, 1, node.settled)
+    with pytest.raises(Refused, match=r"^EInvalidFraction$"):
+        node.call("slash", node.stake_on, 2, 1, node.settled)
+    node.call("slash", node.stake_on, 1, 1, node.settled)
+    assert node.call("most_slashable", node.stake_on, node.settled) == 0
+    node.call("settle", node.stake_on, 0)
+    assert node.call("most_slashable", node.stake_on, node.settled) == MOST_SLASHED
+
+
+def test_node_is_settled_before_it_is_slashed() -> None:
+    node = Node()
+    node.standing_stake()
+    with pytest.raises(Refused, match=r"^ENotSettled$"):
+        node.call("slash", node.stake_on, 1, 1, node.settled + 1)
