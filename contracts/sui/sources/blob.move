@@ -77,7 +77,7 @@ public struct BlobCertified has copy, drop {
 /// An object is another account's.
 public struct BlobTransferred has copy, drop { object: ID, to: address }
 
-/// Its owner has given up an object while it lived.
+/// Its owner has given up an object while it lived, or what was paid for it has been given back.
 public struct BlobDeleted has copy, drop { object: ID, blob_id: u256, epoch: u32 }
 
 /// An object that has ended is there no longer.
@@ -200,9 +200,20 @@ public(package) fun transfer(self: Blob, system: &System, to: address) {
 public(package) fun delete(self: Blob, system: &System) {
     assert!(self.is_deletable, ENotDeletable);
     self.check_live(system.period());
+    self.give_up(system);
+}
+
+/// Deletes an object, also one that was not to be deleted, when what is paid for it is given back.
+public(package) fun give_up(self: Blob, system: &System) {
     event::emit(BlobDeleted { object: object::id(&self), blob_id: self.blob_id, epoch: system.epoch() });
     let Blob { id, .. } = self;
     id.delete();
+}
+
+/// Gives the sender's object, which is certified, a sooner end.
+public(package) fun cut(mut self: Blob, end_period: u32, ctx: &TxContext) {
+    self.set_end(end_period);
+    transfer::transfer(self, ctx.sender());
 }
 
 /// Aborts with `ENotCertified`, `EExpired` or `EInvalidBlob` unless an object can be extended.
@@ -227,6 +238,8 @@ public fun mebibytes(self: &Blob): u64 { self.mebibytes }
 public fun end_period(self: &Blob): u32 { self.end_period }
 
 public fun is_deletable(self: &Blob): bool { self.is_deletable }
+
+public fun is_shared(self: &Blob): bool { self.is_shared }
 
 public fun is_certified(self: &Blob): bool { self.certified_epoch.is_some() }
 

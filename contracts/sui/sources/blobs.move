@@ -255,6 +255,27 @@ public fun forget(blobs: &mut Blobs, system: &System, numbers: vector<u64>) {
     }
 }
 
+/// Ends an object sooner, for its owner, who sends; one that is not certified is deleted.
+public(package) fun cut(blobs: &mut Blobs, system: &System, blob: Blob, end_period: u32, ctx: &TxContext) {
+    let (listed, number) = (&mut blobs.state_mut().listed, blob.number());
+    if (blob.is_certified()) {
+        listed[number].end_period = end_period;
+        blob.cut(end_period, ctx);
+    } else {
+        listed.remove(number);
+        blob.give_up(system);
+    }
+}
+
+/// Takes out what users paid.
+public(package) fun take(blobs: &mut Blobs, amount: u64): Balance<HAUL> {
+    blobs.state_mut().payments.split(amount)
+}
+
+public(package) fun space(blobs: &Blobs): &Space { &blobs.state().space }
+
+public(package) fun space_mut(blobs: &mut Blobs): &mut Space { &mut blobs.state_mut().space }
+
 /// Returns prices and capacity.
 public fun terms(blobs: &Blobs): Terms { blobs.state().terms }
 
@@ -315,7 +336,7 @@ fun check_none_newer(
 /// Books space for the periods from `start` to before `end`, and takes its price from `payment`.
 fun sell(self: &mut State, mebibytes: u64, start_period: u32, end_period: u32, payment: &mut Coin<HAUL>, ctx: &TxContext) {
     let cost = space::cost(&self.terms, mebibytes, end_period - start_period);
-    self.take(payment, cost);
+    self.charge(payment, cost);
     let per_period = space::cost(&self.terms, mebibytes, 1) as u64;
     self.space.book(&self.terms, mebibytes, start_period, end_period, per_period);
     event::emit(SpacePaid { payer: ctx.sender(), mebibytes, start_period, end_period, per_period });
@@ -324,13 +345,13 @@ fun sell(self: &mut State, mebibytes: u64, start_period: u32, end_period: u32, p
 /// Takes the price of a registration, in a period, from `payment`.
 fun charge_write(self: &mut State, mebibytes: u64, period: u32, payment: &mut Coin<HAUL>, ctx: &TxContext) {
     let cost = space::write_cost(&self.terms, mebibytes);
-    self.take(payment, cost);
+    self.charge(payment, cost);
     let amount = cost as u64;
     self.space.book_fee(period, amount);
     event::emit(WritePaid { payer: ctx.sender(), period, amount });
 }
 
-fun take(self: &mut State, payment: &mut Coin<HAUL>, cost: u256) {
+fun charge(self: &mut State, payment: &mut Coin<HAUL>, cost: u256) {
     assert!(cost <= (payment.value() as u256), ETooExpensive);
     self.payments.join(payment.balance_mut().split(cost as u64));
 }

@@ -40,6 +40,9 @@ public struct ReservationMerged has copy, drop { reservation: ID, into: ID }
 /// A reservation has become the space of a blob object, or the rest of its time.
 public struct ReservationUsed has copy, drop { reservation: ID, object: ID }
 
+/// What is paid for a reservation has been given back.
+public struct ReservationGivenUp has copy, drop { reservation: ID }
+
 /// Returns a reservation of what has been booked: at least a mebibyte, for at least a period.
 public(package) fun new(mebibytes: u64, start_period: u32, end_period: u32, ctx: &mut TxContext): Reservation {
     let reservation = Reservation { id: object::new(ctx), mebibytes, start_period, end_period };
@@ -92,6 +95,14 @@ public(package) fun use_up(self: Reservation, object: ID) {
     event::emit(ReservationUsed { reservation: object::id(&self), object });
     let Reservation { id, .. } = self;
     id.delete();
+}
+
+/// Takes note that what is paid for a reservation is given back; returns its mebibytes, start and end.
+public(package) fun give_up(self: Reservation): (u64, u32, u32) {
+    event::emit(ReservationGivenUp { reservation: object::id(&self) });
+    let Reservation { id, mebibytes, start_period, end_period } = self;
+    id.delete();
+    (mebibytes, start_period, end_period)
 }
 
 /// Aborts with `EExpired` or `ENotBegun` unless a reservation has the period `current`.

@@ -288,6 +288,9 @@ public(package) fun parts_passed(system: &System, now_s: u64): u64 {
     if (passed < PARTS) passed else PARTS
 }
 
+/// Returns the parts that a shard earns in a period, if it is kept.
+public(package) fun parts(): u64 { PARTS }
+
 /// Returns whether the period may have been paid as one that has stalled.
 public(package) fun is_paid_as_stalled(system: &System, now_s: u64): bool {
     let state = system.state();

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy, deepcopy
 from typing import Any
 
+import pytest
 from eth_utils.crypto import keccak
 
 from committee import bls
@@ -15,7 +19,7 @@ from localnet.sui_double.move.types import Datatype, ModuleId
 from localnet.sui_double.move.values import Ref, Value
 from localnet.sui_double.randomness import RANDOM_ID
 from tests.contracts.sui.committees import secret
-from tests.contracts.sui.double import PACKAGE, Transaction
+from tests.contracts.sui.double import PACKAGE, Refused, Transaction
 from tests.contracts.sui.fields import Fields
 
 CHAIN = bytes([5]) * 32
@@ -34,7 +38,11 @@ HAUL = Datatype(ModuleId(PACKAGE, "haul"), "HAUL")
 class Deployment:
     """The shared objects of a deployment, and a clock; whoever is not named sends as `OWNER`."""
 
-    def __init__(self, parameters: Parameters = USUAL, opening: tuple[int, int, int] = NO_OPENING) -> None:
+    def __init__(
+        self,
+        parameters: Parameters = USUAL,
+        opening: tuple[int, int, int] = NO_OPENING,
+    ) -> None:
         self.transaction = Transaction()
         self.time_s = BEGIN_S
         self.call("deployment", "init")
@@ -107,6 +115,24 @@ class Deployment:
         parent = shared.get()[0][0][0]
         (child,) = (one for one in self.transaction.host.children.values() if one.parent == parent)
         return child.place[0][2]
+
+    @contextmanager
+    def refuses(self, error: str) -> Iterator[None]:
+        """Expect that what is inside is refused with this error; undo it, as a transaction of its own would be."""
+        host, purse = self.transaction.host, deepcopy(self.purse.get())
+        outputs, children = deepcopy(host.outputs), deepcopy(host.children)
+        others = {name: copy(getattr(host, name)) for name in ("taken", "created", "deleted", "events")}
+        with pytest.raises(Refused, match=f"^{error}$"):
+            yield
+        host.outputs, host.children = outputs, children
+        for name, value in others.items():
+            setattr(host, name, value)
+        self.purse.get()[:] = purse
+
+    def newest(self, name: str) -> Ref:
+        """Return the object of a type that was given to an account, or shared, last."""
+        *_, value = (one.value for one in self.transaction.host.outputs.values() if one.type.name == name)
+        return Ref([value], 0)
 
     def select(self) -> None:
         """Select the next period's committee."""

@@ -70,7 +70,7 @@ class Market(Office):
         try:
             then, _ = rule(self.contracts)
         except Revert as revert:
-            with self.refused(f"E{revert.reason}"):
+            with self.refuses(f"E{revert.reason}"):
                 call()
             return revert.reason
         call()

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from copy import copy, deepcopy
-
-import pytest
-
 from committee.membership import Committee
 from localnet.sui_double.move.natives.registry import SUI
 from localnet.sui_double.move.types import Datatype, ModuleId, Scalar, Type
-from localnet.sui_double.move.values import Ref, Value
+from localnet.sui_double.move.values import Value
 from tests.contracts.sui.committees import in_move
 from tests.contracts.sui.deployments import Deployment
-from tests.contracts.sui.double import PACKAGE, Refused
+from tests.contracts.sui.double import PACKAGE
 from tests.contracts.sui.fields import Fields
 
 
@@ -48,21 +42,3 @@ class Office(Deployment):
         """Add an entry to a table of the system's state."""
         table = Fields("system", "State", self.state_of(self.system))[name]
         self.transaction.call("table", "add", table, key, value, package=SUI, types=(Scalar.U32, type_))
-
-    @contextmanager
-    def refused(self, error: str) -> Iterator[None]:
-        """Expect that what is inside is refused with this error; undo it, as a transaction of its own would be."""
-        host, purse = self.transaction.host, deepcopy(self.purse.get())
-        outputs, children = deepcopy(host.outputs), deepcopy(host.children)
-        others = {name: copy(getattr(host, name)) for name in ("taken", "created", "deleted", "events")}
-        with pytest.raises(Refused, match=f"^{error}$"):
-            yield
-        host.outputs, host.children = outputs, children
-        for name, value in others.items():
-            setattr(host, name, value)
-        self.purse.get()[:] = purse
-
-    def newest(self, name: str) -> Ref:
-        """Return the object of a type that was given to an account, or shared, last."""
-        *_, value = (one.value for one in self.transaction.host.outputs.values() if one.type.name == name)
-        return Ref([value], 0)

@@ -116,21 +116,21 @@ def test_extension_costs_the_price_of_its_periods() -> None:
 def test_what_costs_more_than_the_coin_has_is_refused() -> None:
     shop = Shop()
     short = Ref([shop.coin(2 * MEBIBYTES * PRICE - 1)], 0)
-    with shop.refused("ETooExpensive"):
+    with shop.refuses("ETooExpensive"):
         shop.reserve(purse=short)
     most = shop.terms(Terms(2**64 - 1, 0, 2**64 - 1))
     shop.call("blobs", "set_terms", shop.blobs, shop.governor, most)
-    with shop.refused("ETooExpensive"):
+    with shop.refuses("ETooExpensive"):
         shop.reserve(2**64 - 1, 53)
 
 
 def test_no_more_is_sold_than_there_is_in_any_period() -> None:
     shop = Shop()
     shop.reserve(CAPACITY - 1, 2)
-    with shop.refused("ENoCapacity"):
+    with shop.refuses("ENoCapacity"):
         shop.reserve(2, 1)
     shop.reserve(1, 2)
-    with shop.refused("ENoCapacity"):
+    with shop.refuses("ENoCapacity"):
         shop.reserve(1, 1)
 
 
@@ -142,7 +142,7 @@ def test_no_more_is_extended_than_there_is() -> None:
     shop.extend(blob, 1)
     later = shop.terms(Terms(PRICE, WRITE_PRICE, MEBIBYTE * (MEBIBYTES - 1)))
     shop.call("blobs", "set_terms", shop.blobs, shop.governor, later)
-    with shop.refused("ENoCapacity"):
+    with shop.refuses("ENoCapacity"):
         shop.extend(blob, 1)
 
 
@@ -156,15 +156,15 @@ def test_terms_are_the_governors_and_count_from_now_on() -> None:
     assert shop.call("blobs", "terms", shop.blobs) == dearer
     shop.extend(blob, 1)
     assert shop.paid == before + MEBIBYTES * 11
-    with shop.refused("ENoCapacity"):
+    with shop.refuses("ENoCapacity"):
         shop.reserve(51, 1)
-    with shop.refused("EInvalidPrice"):
+    with shop.refuses("EInvalidPrice"):
         shop.call("blobs", "set_terms", shop.blobs, shop.governor, shop.terms(Terms(0, 6, 1)))
 
 
 def test_nothing_is_sold_before_the_first_epoch() -> None:
     shop = Shop(period=0)
-    with shop.refused("ENoEpochYet"):
+    with shop.refuses("ENoEpochYet"):
         shop.reserve()
 
 
@@ -177,16 +177,16 @@ def test_nothing_is_sold_late_but_what_is_paid_can_be_used_until_periods_have_st
     shop.reserve()
     shop.extend(blob, 1)
     shop.time_s += 1
-    with shop.refused("EStalled"):
+    with shop.refuses("EStalled"):
         shop.reserve()
-    with shop.refused("EStalled"):
+    with shop.refuses("EStalled"):
         shop.extend(blob, 1)
     shop.register(second, 1)
     shop.time_s += LATE_S
-    with shop.refused("EStalled"):
+    with shop.refuses("EStalled"):
         shop.register(deepcopy(third), 2)
     later = shop.call("reservation", "split_by_period", third, PERIOD + 4)
-    with shop.refused("EStalled"):
+    with shop.refuses("EStalled"):
         shop.call("blobs", "extend_with", shop.blobs, shop.system, blob, later, shop.clock)
 
 
@@ -197,7 +197,7 @@ def test_new_things_can_be_paused_each_alone(function: int) -> None:
     shop.call("system", "pause", shop.system, shop.guardian, function, shop.clock)
     for number, sell in ((RESERVING, shop.reserve), (REGISTRATION, lambda: shop.register(reservation))):
         if number == function:
-            with shop.refused("EPaused"):
+            with shop.refuses("EPaused"):
                 sell()
         else:
             sell()
@@ -211,9 +211,9 @@ def test_shared_blob_is_certified_and_extended_by_anyone_and_nobodys() -> None:
     shop.certify(blob, sender=STRANGER)
     shop.extend(blob, 3, sender=STRANGER)
     assert Fields("blob", "Blob", blob.get())["end_period"] == PERIOD + 5
-    with shop.refused("EShared"):
+    with shop.refuses("EShared"):
         shop.call("blobs", "transfer", shop.blobs, shop.system, deepcopy(blob.get()), OWNER)
-    with shop.refused("ENotDeletable"):
+    with shop.refuses("ENotDeletable"):
         shop.call("blobs", "delete", shop.blobs, shop.system, deepcopy(blob.get()))
 
 
@@ -224,7 +224,7 @@ def test_sender_that_looked_before_its_own_registration_is_refused() -> None:
         other = int.from_bytes(ROOT, "little") + number
         given = (shop.reserve(), other, LENGTH, False, number, shop.purse, shop.clock)
         shop.call("blobs", "register", shop.blobs, shop.system, *given)
-    with shop.refused("ERegisteredMeanwhile"):
+    with shop.refuses("ERegisteredMeanwhile"):
         shop.register(shop.reserve(), 0)
     shop.register(shop.reserve(), 0, deletable=True)
     shop.register(shop.reserve(), 1)
@@ -235,15 +235,15 @@ def test_object_that_has_ended_is_forgotten_and_no_other() -> None:
     shop = Shop()
     shop.register(shop.reserve(MEBIBYTES, 1))
     shop.register(shop.reserve(MEBIBYTES, 2), 1)
-    with shop.refused("ENotExpired"):
+    with shop.refuses("ENotExpired"):
         shop.forget(1)
     shop.start(NEXT, PERIOD + 1)
-    with shop.refused("ENotExpired"):
+    with shop.refuses("ENotExpired"):
         shop.forget(1, 2)
     shop.forget(1, 1, 0, 99)
     assert [fields for name, fields in shop.events() if name == "BlobForgotten"] == [[1]]
     shop.register(shop.reserve(), 2)
-    with shop.refused("ERegisteredMeanwhile"):
+    with shop.refuses("ERegisteredMeanwhile"):
         shop.register(shop.reserve(), 0)
 
 

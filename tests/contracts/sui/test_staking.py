@@ -54,7 +54,7 @@ class Stakes(Deployment):
     def settle(self, node_id: int, *amounts: int) -> None:
         """Settle a node's next periods with these amounts, out of the purse."""
         pay = self.coins("into_balance", self.coin(sum(amounts)))
-        self.call_staking("settle", self.registry, node_id, list(amounts), pay)
+        self.call_staking("settle", self.system, self.registry, node_id, list(amounts), pay)
 
     def counted(self, node_id: int = 1) -> int:
         (stake,) = self.call_staking("stakes_on", self.system, [node_id], self.clock)
