@@ -8,7 +8,8 @@ use haulout::haul::HAUL;
 use haulout::node_stake::{Self, NodeStake, Stake};
 use haulout::pauses;
 use haulout::registry::Registry;
-use haulout::system::{Self, System};
+use haulout::slasher::{Self, Slasher, SlasherCap};
+use haulout::system::{Self, GovernorCap, System};
 use sui::balance::{Balance, Supply};
 use sui::clock::Clock;
 use sui::coin::{Self, Coin, TreasuryCap};
@@ -26,12 +27,16 @@ const ENoSupply: u64 = 131;
 const ENotStalled: u64 = 132;
 /// A stake stood for a period that can still be judged.
 const EStillBonded: u64 = 133;
+/// Nobody has ever staked on a node.
+const ENothingStaked: u64 = 137;
 
 const VERSION: u64 = 1;
 const LONGEST_WINDOW_S: u64 = 90 * 24 * 3600;
 /// What did not stand for so many periods is unlocked, however short they were.
 const LONGEST_BOND: u32 = 64;
 const COMMISSION_WHOLE: u64 = 10_000;
+/// Of how many parts of what is slashed one is the bounty.
+const BOUNTY_DIVISOR: u64 = 10;
 
 /// Shared. Its state is a dynamic field named for the version.
 public struct Staking has key { id: UID, version: u64 }
@@ -45,12 +50,24 @@ public struct State has store {
     supply: Supply<HAUL>,
     /// Seconds after a period's end in which the stake that stood for it can be slashed.
     evidence_window_s: u64,
+    slasher: Slasher,
 }
 
 public struct StakingCreated has copy, drop { staking: ID, supply: u64, evidence_window_s: u64 }
 
 /// A node earned an amount in a period; the commission of it is the receiver's, the rest the stakers'.
 public struct Rewarded has copy, drop { node_id: u32, period: u32, receiver: address, amount: u64, commission: u64 }
+
+/// A fraction, of a thousand millions, is taken of the stake on a node, and of what left it with each period from `first_period`
+/// on and is settled; of each rounded down, together `amount`. But for the bounty it is burnt.
+public struct Slashed has copy, drop {
+    node_id: u32,
+    fraction: u64,
+    amount: u64,
+    bounty: u64,
+    evidence: vector<u8>,
+    first_period: u32,
+}
 
 /// Creates the staking of a deployment, and shares it; the supply of the token is fixed then.
 ///
@@ -63,7 +80,7 @@ public(package) fun create(treasury: TreasuryCap<HAUL>, evidence_window_s: u64, 
     let staking_id = object::id(&staking);
     event::emit(StakingCreated { staking: staking_id, supply: supply.supply_value(), evidence_window_s });
     let tokens = supply.increase_supply(0);
-    let state = State { stakes: table::new(ctx), tokens, supply, evidence_window_s };
+    let state = State { stakes: table::new(ctx), tokens, supply, evidence_window_s, slasher: slasher::nobody() };
     dynamic_field::add(&mut staking.id, VERSION, state);
     transfer::share_object(staking);
 }
@@ -153,6 +170,70 @@ public fun join(staking: &mut Staking, stake: &mut Stake, other: Stake) {
     staking.on(stake).join(stake, other)
 }
 
+/// Names another slasher, which counts once every staker that unstakes before the next selection but one can have left; until
+/// then the one before does. Returns its capability.
+public fun name_slasher(
+    staking: &mut Staking,
+    system: &System,
+    _: &GovernorCap,
+    clock: &Clock,
+    ctx: &mut TxContext,
+): SlasherCap {
+    let is_due = staking.is_slasher_due(system, clock);
+    staking.state_mut().slasher.name(system.electable_period() + 1, is_due, ctx)
+}
+
+/// Has no slasher count any more, at once.
+public fun remove_slasher(staking: &mut Staking, _: &GovernorCap) {
+    staking.state_mut().slasher.remove();
+}
+
+/// Slashes a node as `slash_by_right` does, for a slasher that counts; returns the bounty. Aborts with `ENotSlasher`, too.
+public fun slash(
+    staking: &mut Staking,
+    system: &System,
+    cap: &SlasherCap,
+    node_id: u32,
+    fraction: u64,
+    evidence: vector<u8>,
+    most_bounty: u64,
+    clock: &Clock,
+    ctx: &mut TxContext,
+): Coin<HAUL> {
+    staking.state().slasher.check(cap, staking.is_slasher_due(system, clock));
+    let bounty = staking.slash_by_right(system, node_id, fraction, evidence, most_bounty, clock);
+    coin::from_balance(bounty, ctx)
+}
+
+/// Takes a fraction, of a thousand millions, of the stake on a node and of all that stood for it and is not unlocked, and burns it
+/// but for the bounty, which it returns: a tenth of it, `most_bounty` at most. `evidence` is what shows why, by its hash.
+///
+/// Aborts with `ENothingStaked`, `ENotSettled` or `EInvalidFraction`; `node_stake` has the most.
+public(package) fun slash_by_right(
+    staking: &mut Staking,
+    system: &System,
+    node_id: u32,
+    fraction: u64,
+    evidence: vector<u8>,
+    most_bounty: u64,
+    clock: &Clock,
+): Balance<HAUL> {
+    assert!(staking.state().stakes.contains(node_id), ENothingStaked);
+    let mut first_period = staking.settled_period(system, node_id) + 1;
+    while (first_period > 1 && !staking.is_beyond_evidence(system, first_period - 1, clock)) first_period = first_period - 1;
+    let state = staking.state_mut();
+    let amount = state.stakes[node_id].slash(fraction, first_period, system.period());
+    let bounty = if (amount / BOUNTY_DIVISOR < most_bounty) amount / BOUNTY_DIVISOR else most_bounty;
+    event::emit(Slashed { node_id, fraction, amount, bounty, evidence, first_period });
+    state.supply.decrease_supply(state.tokens.split(amount - bounty));
+    state.tokens.split(bounty)
+}
+
+/// Returns the most that can be slashed of a node still in this period, of a thousand millions.
+public(package) fun most_slashable(staking: &Staking, system: &System, node_id: u32): u64 {
+    staking.state().stakes[node_id].most_slashable(system.period())
+}
+
 /// Settles a node's next periods, all of them over, with what the node earned in each: of `pay` the amounts, which are all
 /// of it. The commission of each period is the receiver's, the rest the stakers' of that period.
 public(package) fun settle(
@@ -223,6 +304,10 @@ fun is_beyond_evidence(staking: &Staking, system: &System, period: u32, clock: &
     if (current - period >= LONGEST_BOND) return true;
     let is_old = system::seconds(clock) >= system.started_at_s(period) + staking.state().evidence_window_s;
     is_old && !system.accepts_period(period - 1, clock)
+}
+
+fun is_slasher_due(staking: &Staking, system: &System, clock: &Clock): bool {
+    staking.is_beyond_evidence(system, staking.state().slasher.next_period(), clock)
 }
 
 fun counted(staking: &Staking, system: &System, node_id: u32, least_age_s: u64, clock: &Clock): u64 {

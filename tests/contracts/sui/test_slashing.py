@@ -34,7 +34,7 @@ class Slashing(Deployment):
     def settle(self) -> None:
         """Settle node 1 for the next period, without pay."""
         pay = self.coins("into_balance", self.coin(0))
-        self.call("staking", "settle", self.staking, self.registry, 1, [0], pay)
+        self.call("staking", "settle", self.staking, self.system, self.registry, 1, [0], pay)
 
     def slash(self, fraction: int, most_bounty: int = 0, node_id: int = 1) -> int:
         """Slash by right; return the bounty."""
