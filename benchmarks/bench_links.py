@@ -24,7 +24,7 @@ import aiohttp
 
 from benchmarks import parts
 from benchmarks import rows as table
-from benchmarks.node_network import NodeNetwork
+from benchmarks.node_network import MeasuredNetwork
 from benchmarks.rows import MIB, Row, row
 from benchmarks.slow_link import SlowLink
 from committee.ledger import BlockMark, EpochState
@@ -33,7 +33,8 @@ from storage.client.client import Client
 from storage.client.errors import NodeStalled
 from storage.client.node_client import NodeClient
 from storage.redstuff import Axis, Parameters, RedStuff
-from tests.memory_chain import WRITER, MemoryChain, MemoryLedger
+from tests.memory_chain import WRITER, MemoryChain
+from tests.storage.network import HeldLedger
 
 RESULTS = Path(__file__).parent / "results"
 BYTES_PER_MBIT = 125_000
@@ -70,7 +71,7 @@ CASES = {
 }
 
 
-class FarLedger(MemoryLedger):
+class FarLedger(HeldLedger):
     """The chain as a client or node sees it that reaches the nodes over the link."""
 
     def __init__(self, chain: MemoryChain, account: str, addresses: dict[str, str]) -> None:
@@ -115,10 +116,10 @@ class Far:
 
 
 @asynccontextmanager
-async def serving(n: int) -> AsyncIterator[NodeNetwork]:
+async def serving(n: int) -> AsyncIterator[MeasuredNetwork]:
     """A network of `n` shards, evenly held by `members_of(n)` members."""
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with NodeNetwork(
+        async with MeasuredNetwork(
             Path(folder), n, watch_interval_s=3600, poll_interval_s=0.5, counted=False
         ) as network:
             members = network.add_nodes(members_of(n))
@@ -129,13 +130,13 @@ async def serving(n: int) -> AsyncIterator[NodeNetwork]:
 
 
 @asynccontextmanager
-async def far_client(network: NodeNetwork, mbit_per_s: float) -> AsyncIterator[Far]:
+async def far_client(network: MeasuredNetwork, mbit_per_s: float) -> AsyncIterator[Far]:
     """A client of the network behind a link of that rate."""
     async with SlowLink(mbit_per_s * BYTES_PER_MBIT) as link:
         addresses, ports = {}, []
-        for place in network.places.values():
-            ports.append(await link.open(place.config.port))
-            addresses[place.config.address] = f"http://127.0.0.1:{ports[-1]}"
+        for node in network.running.values():
+            ports.append(await link.open(node.config.port))
+            addresses[node.config.address] = f"http://127.0.0.1:{ports[-1]}"
         async with Client(FarLedger(network.chain, WRITER, addresses)) as client:
             yield Far(client, link, ports)
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.node_network import HandedOver, NodeNetwork
+from benchmarks.node_network import HandedOver, MeasuredNetwork
 from benchmarks.rows import KIB, MIB, Bound, Row, row
 from storage.node.handover.report import TransitionReport
 from storage.redstuff import Axis, EncodedBlob, Parameters, RedStuff
@@ -122,7 +122,7 @@ class Blobs:
 async def measure(cell: Cell, blob: EncodedBlob) -> Moved:
     """Let the members leave, and count until every gained shard is attested."""
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with NodeNetwork(Path(folder), cell.n) as network:
+        async with MeasuredNetwork(Path(folder), cell.n) as network:
             staying, leaving = shares(cell)
             old = network.add_nodes(len(staying) + len(leaving))
             new = network.add_nodes(len(leaving)) if cell.to_newcomers else []
@@ -130,7 +130,7 @@ async def measure(cell: Cell, blob: EncodedBlob) -> Moved:
             network.chain.start()
             # Who leaves is dead from the beginning: nothing can be copied from it, not even before the epoch starts.
             await network.start(*old[: len(staying)], *new)
-            await network.store(blob)
+            await network.upload(blob)
             stakes = stakes_of(old[: len(staying)] + new, staying + (leaving if new else []))
             wire = await network.handed_over(stakes)
             current = network.chain.state.current

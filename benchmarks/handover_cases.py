@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.handover_bytes import LARGEST_AT_10, STAYING, Blobs, split, stakes_of
-from benchmarks.node_network import NodeNetwork
+from benchmarks.node_network import MeasuredNetwork
 from benchmarks.rows import KIB, MIB, Row, row
 from storage.redstuff import Axis, Parameters, RedStuff
 
@@ -20,14 +20,14 @@ async def transferred(n: int, size_bytes: int, blobs: Blobs) -> list[Row]:
     """A living member gives half its shards up to a newcomer: they are copied, and nothing else moves."""
     blob = blobs.get(n, size_bytes)
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with NodeNetwork(Path(folder), n) as network:
+        async with MeasuredNetwork(Path(folder), n) as network:
             giver, *others, newcomer = network.add_nodes(STAYING + 1)
             largest, *rest = split(n, STAYING)
             moved_shards = largest // 2
             network.elect(stakes_of([giver, *others], [largest, *rest]))
             network.chain.start()
             await network.start(giver, newcomer, *others)
-            await network.store(blob)
+            await network.upload(blob)
             shares = [largest - moved_shards, *rest, moved_shards]
             moved = await network.handed_over(stakes_of([giver, *others, newcomer], shares))
     assert len(moved.gained) == moved_shards
@@ -59,13 +59,13 @@ async def many_small() -> list[Row]:
     code, shape = RedStuff(SMALL_N), Parameters(SMALL_N)
     size_bytes, departed = 64 * KIB, SMALL_DEPARTED
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with NodeNetwork(Path(folder), SMALL_N) as network:
+        async with MeasuredNetwork(Path(folder), SMALL_N) as network:
             dead, *staying = network.add_nodes(STAYING + 1)
             stakes = stakes_of(staying, split(SMALL_N - departed, STAYING))
             network.elect(stakes | stakes_of([dead], [departed]))
             network.chain.start()
             await network.start(*staying)
-            await network.store(*(code.encode(os.urandom(size_bytes)) for _ in range(SMALL_BLOBS)))
+            await network.upload(*(code.encode(os.urandom(size_bytes)) for _ in range(SMALL_BLOBS)))
             moved = await network.handed_over(stakes)
             report = await network.report([size_bytes] * SMALL_BLOBS)
     symbols = (shape.p + shape.s) * departed * SMALL_BLOBS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import tempfile
 import time
@@ -10,9 +9,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from benchmarks.handover_bytes import LEAVING, STAYING, Blobs, split, stakes_of
-from benchmarks.node_network import NodeNetwork, TookTooLong, until
+from benchmarks.node_network import LONGEST_WAIT_S, MeasuredNetwork
 from benchmarks.rows import MIB, Row, row
 from storage.redstuff import EncodedBlob, Parameters
+from tests.storage.network import TookTooLong
 
 PATIENCE_S = 2
 WATCH_INTERVAL_S = 0.2
@@ -25,7 +25,7 @@ async def dead_members(n: int, blobs: Blobs, *, hanging: bool = False) -> list[R
     """
     blob = blobs.get(n, MIB)
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with NodeNetwork(
+        async with MeasuredNetwork(
             Path(folder), n, patience_s=PATIENCE_S, watch_interval_s=WATCH_INTERVAL_S, counted=hanging
         ) as network:
             f = Parameters(n).f
@@ -40,7 +40,7 @@ async def dead_members(n: int, blobs: Blobs, *, hanging: bool = False) -> list[R
 
 
 async def _outlive(
-    network: NodeNetwork, blob: EncodedBlob, f: int, end: Callable[[int], Awaitable[None]]
+    network: MeasuredNetwork, blob: EncodedBlob, f: int, end: Callable[..., Awaitable[None]]
 ) -> tuple[int, bool, float]:
     """(shards that living members gained and did not attest, whether the handover is done, seconds).
 
@@ -52,11 +52,11 @@ async def _outlive(
     network.elect(stakes_of(alive + dead, living + dying))
     network.chain.start()
     await network.start(*alive, *dead)
-    await network.store(blob)
+    await network.upload(blob)
     # One of the dead has left; the others are members still, with half their shards.
     halves = [max(1, count // 2) for count in dying[1:]]
     network.elect(stakes_of(alive + dead[1:], living + halves))
-    await asyncio.gather(*(end(node_id) for node_id in dead))
+    await end(*dead)
     network.chain.start()
     current = network.chain.state.current
     assert current is not None
@@ -64,9 +64,10 @@ async def _outlive(
     began = time.monotonic()
     # What has not come by then is what the rows are there to tell.
     with contextlib.suppress(TookTooLong):
-        await until(
+        await network.until(
             lambda: network.chain.state.handover_done and network.chain.attested >= theirs,
-            "the handover ends",
+            what="the handover ends",
+            limit_s=LONGEST_WAIT_S,
         )
     seconds = time.monotonic() - began
     return len(theirs - network.chain.attested), network.chain.state.handover_done, seconds

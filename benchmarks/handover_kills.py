@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.handover_bytes import STAYING, split, stakes_of
-from benchmarks.node_network import NodeNetwork, WireTally, until
+from benchmarks.node_network import MeasuredNetwork, WireTally
 from benchmarks.relay import Exchange
 from benchmarks.rows import KIB, MIB, Row, row
 from storage.node import fail_points
@@ -69,7 +69,7 @@ LOSSES = (
 class Victim:
     """The node that is killed, and what came of it. Bytes are of symbols and slivers, and of messages that were cut."""
 
-    network: NodeNetwork
+    network: MeasuredNetwork
     loss: Loss
     node_id: int
     dice: random.Random
@@ -118,13 +118,13 @@ async def killed() -> list[Row]:
 async def kill(loss: Loss, seed: int = 1) -> list[Row]:
     """The rows of one victim."""
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with NodeNetwork(Path(folder), loss.n) as network:
+        async with MeasuredNetwork(Path(folder), loss.n) as network:
             node_id = await _prepare_victim(network, loss)
             victim = Victim(network, loss, node_id, random.Random(seed))
             kills_ahead = await victim.killed_within(KILLS_AHEAD)
             network.chain.start()
-            await network.caught_up()
-            _hand_chain(network, node_id)
+            await network.seen()
+            _hand_chain(network)
             if await victim.killed_within(KILLS_AFTER) == KILLS_AFTER:
                 await victim.run(None)
     return _rows(victim, kills_ahead)
@@ -186,7 +186,7 @@ def _rows(victim: Victim, kills_ahead: int) -> list[Row]:
     ]
 
 
-async def _prepare_victim(network: NodeNetwork, loss: Loss) -> int:
+async def _prepare_victim(network: MeasuredNetwork, loss: Loss) -> int:
     """A newcomer that is selected for a dead member's shards and some of a living one's.
 
     Its process is not begun yet, nor is the epoch.
@@ -198,29 +198,27 @@ async def _prepare_victim(network: NodeNetwork, loss: Loss) -> int:
     network.chain.start()
     await network.start(*staying)
     code = RedStuff(loss.n)
-    await network.store(*(code.encode(os.urandom(loss.blob_bytes)) for _ in range(loss.blobs)))
+    await network.upload(*(code.encode(os.urandom(loss.blob_bytes)) for _ in range(loss.blobs)))
     shares = [largest - loss.shrunk, *rest, loss.lost + loss.shrunk]
     network.elect(stakes_of([*staying, victim], shares))
-    await network.caught_up()
-    place = network.places[victim]
-    place.folder.mkdir(parents=True)
-    (place.folder / "node.pickle").write_bytes(pickle.dumps((victim, place.config.model_dump())))
-    _hand_chain(network, victim)
+    await network.seen()
+    (network.folder / "node.pickle").write_bytes(pickle.dumps((victim, network.config(victim).model_dump())))
+    _hand_chain(network)
     return victim
 
 
-def _hand_chain(network: NodeNetwork, victim: int) -> None:
+def _hand_chain(network: MeasuredNetwork) -> None:
     """The chain as it is now, for the victim's process."""
-    (network.places[victim].folder / "chain.pickle").write_bytes(pickle.dumps(network.chain))
+    (network.folder / "chain.pickle").write_bytes(pickle.dumps(network.chain))
 
 
-async def _until_killed(network: NodeNetwork, victim: int, answers: int | None, durable: int) -> bool:
+async def _until_killed(network: MeasuredNetwork, victim: int, answers: int | None, durable: int) -> bool:
     """Run the victim's process, and kill it at an answer of slivers or symbols; whether it came to that.
 
     That is the first one from `answers` on that finds so many slivers durable. By itself it ends when its shards are
     attested or, before the epoch has started, fetched.
     """
-    seen, was_killed, store = 0, False, network.places[victim].folder / "store"
+    seen, was_killed, store = 0, False, network.store_folder(victim)
 
     def count(exchange: Exchange) -> None:
         """The last answer has passed the relay, and not come to the victim yet."""
@@ -233,14 +231,14 @@ async def _until_killed(network: NodeNetwork, victim: int, answers: int | None, 
             process.kill()
 
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.node_process", str(network.places[victim].folder)),
+        *(sys.executable, "-m", "benchmarks.node_process", str(network.folder)),
         env=os.environ | {fail_points.ENVIRONMENT: "prefetch.complete"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     network.watchers = [count]
     try:
-        await until(lambda: process.returncode is not None, "the node goes on")
+        await network.until(lambda: process.returncode is not None, what="the node's process goes on")
     finally:
         if process.returncode is None:
             process.kill()
@@ -252,7 +250,7 @@ async def _until_killed(network: NodeNetwork, victim: int, answers: int | None, 
     return was_killed
 
 
-async def _quiet(network: NodeNetwork) -> None:
+async def _quiet(network: MeasuredNetwork) -> None:
     """Wait until what was under way at the kill has run out."""
     before = -1
     while before != network.wire_bytes:
@@ -271,9 +269,9 @@ def _count_durable(store: Path) -> int:
     return 0  # not set up yet
 
 
-def _durable(network: NodeNetwork, victim: int) -> Slivers:
+def _durable(network: MeasuredNetwork, victim: int) -> Slivers:
     """The victim owns nothing but what it gained."""
-    with SliverStore(network.places[victim].folder / "store") as store:
+    with SliverStore(network.store_folder(victim)) as store:
         return {
             (record.blob_id, shard, axis)
             for record in network.chain.records.values()

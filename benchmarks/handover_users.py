@@ -14,7 +14,7 @@ from typing import Literal
 
 from benchmarks.handover_bytes import STAKE_OF_A_SHARD
 from benchmarks.handover_faults import PATIENCE_S, WATCH_INTERVAL_S
-from benchmarks.node_network import NodeNetwork, until
+from benchmarks.node_network import MeasuredNetwork
 from benchmarks.rows import Row, row
 from committee.errors import CommitteeError
 from storage.client.client import Client
@@ -89,12 +89,12 @@ class Users:
         """Seconds of each operation begun between two times and ended by now."""
         return [one.seconds for one in self.done if one.kind == kind and first_s <= one.began_s < end_s]
 
-    async def go_on(self, count: int, since_s: float, when: str) -> None:
-        """Until so many reads and so many writes begun since then have ended."""
-        await until(
+    async def go_on(self, network: MeasuredNetwork, count: int, since_s: float, when: str) -> None:
+        """Wait until `count` reads and `count` writes begun since then have ended."""
+        await network.until(
             lambda: all(len(self.took_s(kind, since_s)) >= count for kind in KINDS),
-            f"reading and writing go on {when}",
-            LONGEST_WAIT_S,
+            what=f"reading and writing go on {when}",
+            limit_s=LONGEST_WAIT_S,
         )
 
 
@@ -111,7 +111,7 @@ class Times:
 async def reads_and_writes(n: int, size_bytes: int) -> list[Row]:
     """A member leaves, another is stopped without notice, one joins; a reader and a writer are at it all the time."""
     with tempfile.TemporaryDirectory(prefix="haulout-bench-") as folder:
-        async with NodeNetwork(
+        async with MeasuredNetwork(
             Path(folder), n, patience_s=PATIENCE_S, watch_interval_s=WATCH_INTERVAL_S, counted=False
         ) as network:
             members = network.add_nodes(10)
@@ -123,7 +123,7 @@ async def reads_and_writes(n: int, size_bytes: int) -> list[Row]:
             async with Client(network.chain.ledger(WRITER)) as client:
                 contents = [os.urandom(size_bytes) for _ in range(max(2, PAIRS_MOVED * 10 // (2 * n)))]
                 blobs = [code.encode(data) for data in contents]
-                await network.store(*blobs)
+                await network.upload(*blobs)
                 known = {bytes(blob.blob_id): data for blob, data in zip(blobs, contents, strict=True)}
                 users = Users(client, known, size_bytes)
                 departed, times = await _disturb(network, users, members, newcomer)
@@ -152,27 +152,27 @@ def rows_of(where: tuple[int, int, int], users: Users, times: Times) -> list[Row
 
 
 async def _disturb(
-    network: NodeNetwork, users: Users, members: list[int], newcomer: int
+    network: MeasuredNetwork, users: Users, members: list[int], newcomer: int
 ) -> tuple[int, Times]:
     """The handover under the users' eyes; how many shards departed, and when it was."""
     current = network.chain.state.current
     assert current is not None
     tasks = [asyncio.create_task(users.read()), asyncio.create_task(users.write())]
     try:
-        await users.go_on(BEFORE, 0, "without a handover")
+        await users.go_on(network, BEFORE, 0, "without a handover")
         left, killed = members[0], members[1]
         selected_s = time.monotonic()
         network.elect(dict.fromkeys([*members[2:], newcomer], STAKE_OF_A_SHARD))
         # As many as there must be: how long the handover takes after this cannot be told beforehand.
-        await users.go_on(LEAST_DURING, selected_s, "while the next committee waits")
+        await users.go_on(network, LEAST_DURING, selected_s, "while the next committee waits")
         await network.stop(killed)
         started_s = time.monotonic()
         network.chain.start()
-        await until(
-            lambda: network.chain.state.handover_done and not network.chain.missing, "the handover ends"
+        await network.until(
+            lambda: network.chain.state.handover_done and not network.chain.missing, what="the handover ends"
         )
         ended_s = time.monotonic()
-        await users.go_on(AFTER, ended_s, "after the handover")
+        await users.go_on(network, AFTER, ended_s, "after the handover")
     finally:
         for task in tasks:
             task.cancel()

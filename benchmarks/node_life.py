@@ -15,17 +15,18 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from benchmarks.node_network import NodeNetwork, Place, until
-from committee.ledger import BlobRecord, BlockMark, Event, NodeLedger
+from benchmarks.node_network import MeasuredNetwork
+from committee.ledger import BlobRecord, BlockMark, Event
 from storage.node.store import NewSliver, SliverStore
 from storage.redstuff import Axis, RedStuff
-from tests.memory_chain import WRITER, MemoryChain, MemoryLedger
+from tests.memory_chain import WRITER, MemoryChain
 from tests.memory_chain.contracts import Contracts
+from tests.storage.network import HeldLedger
 
 N_SHARDS = 4
 BLOB_BYTES = 100
@@ -68,7 +69,7 @@ class Life:
         return max(one.highest_bytes for one in self.phases)
 
 
-class _PagedLedger(MemoryLedger):
+class _PagedLedger(HeldLedger):
     """A ledger that finds a page without going through all objects, as the contracts do."""
 
     def __init__(self, chain: MemoryChain, account: str) -> None:
@@ -83,10 +84,10 @@ class _PagedLedger(MemoryLedger):
         return self._records[cursor:following], following if following < len(self._records) else 0
 
 
-class _Network(NodeNetwork):
-    def ledger_of(self, place: Place) -> NodeLedger:
-        """The chain as a node sees it."""
-        return _PagedLedger(self.chain, place.config.name)
+class _Network(MeasuredNetwork):
+    def ledger_of(self, node_id: int) -> HeldLedger:
+        """Return a new ledger of a node."""
+        return _PagedLedger(self.chain, self.chain.nodes[node_id].name)
 
 
 def _blobs(code: RedStuff, n_blobs: int) -> Iterator[tuple[int, bytes]]:
@@ -125,12 +126,10 @@ def _memory(what: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def _load(places: Iterable[Place], code: RedStuff, n_blobs: int) -> None:
+def _load(folders: Mapping[int, Path], code: RedStuff, n_blobs: int) -> None:
     """Give the stores of both nodes, which do not run yet, their slivers and the blobs' metadata."""
     with ExitStack() as opened:
-        stores = {
-            place.node_id: opened.enter_context(SliverStore(place.folder / "store")) for place in places
-        }
+        stores = {node_id: opened.enter_context(SliverStore(folder)) for node_id, folder in folders.items()}
         _put(stores, code, n_blobs)
 
 
@@ -159,35 +158,35 @@ def _put(stores: dict[int, SliverStore], code: RedStuff, n_blobs: int) -> None:
 async def life(n_blobs: int, folder: Path) -> Life:
     """Run the nodes through it all; their folders are below `folder`."""
     async with _Network(folder, N_SHARDS, counted=False) as network:
-        code = network.code
-        network.add_nodes(2)
+        code, network.limit_s = network.code, LONGEST_S
+        node_ids = network.add_nodes(2)
         network.chain.start(BEFORE)
         ids = [code.encode(data).blob_id for _, data in _blobs(code, n_blobs)]
         network.chain.send("fill", _filled, ids)
         watched = _Watched()
 
         def stores() -> dict[int, SliverStore]:
-            return {place.node_id: place.node.store for place in network.places.values() if place.node}
+            return {node_id: node.store for node_id, node in network.running.items()}
 
         with watched.phase("load"):
-            await asyncio.to_thread(_load, network.places.values(), code, n_blobs)
+            folders = {node_id: network.store_folder(node_id) for node_id in node_ids}
+            await asyncio.to_thread(_load, folders, code, n_blobs)
         with watched.phase("start"):
             await network.start(1, 2)
-            await network.caught_up()
+            await network.seen()
         with watched.phase("handover"):
             network.chain.start(AFTER)
-            await until(lambda: not network.chain.missing, "the shard that moved is attested", LONGEST_S)
+            await network.until(lambda: not network.chain.missing, what="the shard that moved is attested")
         with watched.phase("drop"):
             network.chain.start(AFTER)  # a shard stays for an epoch after it was given away
             network.chain.time_s += network.chain.parameters.certificate_grace_s + 1
             network.chain.mine()
-            await until(lambda: _count(stores()[1]) == 4 * n_blobs, "the shard is dropped", LONGEST_S)
+            await network.until(lambda: _count(stores()[1]) == 4 * n_blobs, what="the shard is dropped")
             await asyncio.to_thread(_tidied, stores()[1])
         with watched.phase("restart"):
-            await network.stop(1)
-            await network.stop(2)
+            await network.stop(1, 2)
             await network.start(1, 2)
-            await network.caught_up()
+            await network.seen()
         slivers = [_count(store) for store in stores().values()]
         await asyncio.to_thread(_require_all, stores(), ids)
     on_disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())  # noqa: ASYNC240

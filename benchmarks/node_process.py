@@ -1,8 +1,8 @@
 """One storage node in a process of its own, to be killed: `python -m benchmarks.node_process FOLDER`.
 
-FOLDER holds `chain.pickle`, the chain as the node is to find it, and `node.pickle`, the node's id and settings. The
-chain is a copy: what the node attests is known in this process alone, which ends with status 0 when its gained shards
-all are. Before their epoch has started, it runs until it is killed.
+FOLDER is the network's; it holds `chain.pickle`, the chain as the node is to find it, and `node.pickle`, the node's id
+and settings. The chain is a copy: what the node attests is known in this process alone, which ends with status 0 when
+its gained shards all are. Before their epoch has started, it runs until it is killed.
 """
 
 from __future__ import annotations
@@ -12,25 +12,23 @@ import pickle
 import sys
 from pathlib import Path
 
-from benchmarks.node_network import secret_of, until
-from storage.node.config import NodeConfig
-from storage.node.node import StorageNode
+from benchmarks.node_network import LONGEST_WAIT_S
 from tests.memory_chain import MemoryChain
+from tests.storage.network import Network
 
 
 async def serve(folder: Path) -> None:
     """Run the node until its gained shards are attested."""
     chain: MemoryChain = pickle.loads((folder / "chain.pickle").read_bytes())
     node_id, settings = pickle.loads((folder / "node.pickle").read_bytes())
-    config = NodeConfig(**settings)
     committee = chain.state.next or chain.state.current
     assert committee is not None
     gained = set(committee.shards_of(node_id))
-    node = StorageNode(folder, config, secret_of(node_id), chain.ledger(config.name))
-    running = asyncio.create_task(node.run())
-    await until(lambda: running.done() or chain.attested >= gained, "the node attests its shards")
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with Network(folder, chain) as network:
+        await network.start(node_id, **settings)
+        await network.until(
+            lambda: chain.attested >= gained, what="the node attests its shards", limit_s=LONGEST_WAIT_S
+        )
 
 
 if __name__ == "__main__":

@@ -98,8 +98,8 @@ class Relay:
     def __init__(self, node_id: int, port: int, target_port: int, watcher: Watcher) -> None:
         self.wire_bytes = 0
         self.port = port
+        self.target_port = target_port
         self._node_id = node_id
-        self._target_port = target_port
         self._watcher = watcher
         self._hangs = False
         self._server: asyncio.Server | None = None
@@ -138,7 +138,7 @@ class Relay:
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(
-            "127.0.0.1", self._target_port, limit=CHUNK_BYTES
+            "127.0.0.1", self.target_port, limit=CHUNK_BYTES
         )
         requests: deque[Message] = deque()
 

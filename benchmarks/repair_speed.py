@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from benchmarks.handover_bytes import STAKE_OF_A_SHARD
-from benchmarks.node_network import NodeNetwork
+from benchmarks.node_network import MeasuredNetwork
 from benchmarks.rows import MIB, Row, row
 from benchmarks.timing import cores, on_core, shortest, shortest_here
 from storage.node.budgets import Budget
@@ -175,15 +175,13 @@ async def _process(module: str, path: Path, core: int) -> AsyncIterator[bytes]:
 @contextlib.asynccontextmanager
 async def _lonely_node(
     folder: Path, blob: EncodedBlob | None
-) -> AsyncIterator[tuple[NodeNetwork, StorageNode]]:
+) -> AsyncIterator[tuple[MeasuredNetwork, StorageNode]]:
     """The one member of ten that runs, with its slivers of the blob if one is given."""
-    async with NodeNetwork(folder, N, patience_s=3600, watch_interval_s=3600, counted=False) as network:
+    async with MeasuredNetwork(folder, N, patience_s=3600, watch_interval_s=3600, counted=False) as network:
         members = network.add_nodes(MEMBERS)
         network.elect(dict.fromkeys(members, STAKE_OF_A_SHARD))
         network.chain.start()
         await network.start(members[0])
         if blob is not None:
-            await network.store(blob)
-        node = network.places[members[0]].node
-        assert node is not None
-        yield network, node
+            await network.upload(blob)
+        yield network, network.running[members[0]]

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.handover_bytes import STAKE_OF_A_SHARD
-from benchmarks.node_network import NodeNetwork, until
+from benchmarks.node_network import MeasuredNetwork
 from committee.ledger import MemberEjected
 from committee.membership import Member
 from storage.client.errors import NodeUnreachable
 
 SHARES = (1, 1, 3, 3, 2)
 """The first is shunned by all but the second; the others are a quorum."""
-LIMIT_S = 30.0
 
 
 class Cut:
@@ -31,7 +30,7 @@ class Cut:
 
 
 async def test_a_member_that_answers_one_fellow_stays_and_goes_when_it_answers_none(tmp_path: Path) -> None:
-    async with NodeNetwork(tmp_path, 10, patience_s=1, watch_interval_s=0.05, counted=False) as network:
+    async with MeasuredNetwork(tmp_path, 10, patience_s=1, watch_interval_s=0.05, counted=False) as network:
         members = network.add_nodes(len(SHARES))
         network.elect({one: share * STAKE_OF_A_SHARD for one, share in zip(members, SHARES, strict=True)})
         network.chain.start()
@@ -43,23 +42,22 @@ async def test_a_member_that_answers_one_fellow_stays_and_goes_when_it_answers_n
             cut_line(network, node_id, shunned, cut)
 
         def others_know() -> bool:
-            found = [network.places[one].node.signs._sought.get(shunned) for one in members[2:]]  # type: ignore[union-attr]
+            found = [network.running[one].signs._sought.get(shunned) for one in members[2:]]
             return all(one is not None and one.witness is not None for one in found)
 
-        await until(others_know, "all others are shown that the member lives", LIMIT_S)
+        await network.until(others_know, what="all others are shown that the member lives")
         assert not ejected(network)
         current = network.chain.state.current
         assert current is not None
         assert current.is_quorum(current.weight_of(cut)), "without its sign of life it would be ejected"
         cut.add(friend)
-        await until(lambda: bool(ejected(network)), "the member is ejected", LIMIT_S)
+        await network.until(ejected, network, what="the member is ejected")
         assert ejected(network) == {shunned}
 
 
-def cut_line(network: NodeNetwork, node_id: int, to: int, cut: set[int]) -> None:
+def cut_line(network: MeasuredNetwork, node_id: int, to: int, cut: set[int]) -> None:
     """Whoever is in `cut` has no line to the node `to`."""
-    node = network.places[node_id].node
-    assert node is not None
+    node = network.running[node_id]
     real = node.peers.watch_client
 
     def watch_client(member: Member) -> Any:
@@ -68,7 +66,7 @@ def cut_line(network: NodeNetwork, node_id: int, to: int, cut: set[int]) -> None
     node.peers.watch_client = watch_client  # type: ignore[method-assign]
 
 
-def ejected(network: NodeNetwork) -> set[int]:
+def ejected(network: MeasuredNetwork) -> set[int]:
     return {
         event.node_id
         for block in network.chain.blocks

@@ -12,12 +12,12 @@ import pytest
 
 from benchmarks.bench_links import BYTES_PER_MBIT, LONGEST, MOST_MOVED, FarLedger
 from benchmarks.handover_bytes import LARGEST_AT_10, STAKE_OF_A_SHARD
-from benchmarks.node_network import NodeNetwork, Place
+from benchmarks.node_network import MeasuredNetwork
 from benchmarks.slow_link import SlowLink
-from committee.ledger import NodeLedger
 from storage.client.client import Client
 from storage.redstuff import Axis, Parameters
 from tests.memory_chain import WRITER
+from tests.storage.network import HeldLedger
 
 N = 10
 MBIT_PER_S = 5
@@ -26,7 +26,7 @@ BEFORE, AFTER = (3, 3, 2, 2, 0), (2, 3, 2, 0, 3)
 """Shards by member. The fourth is stopped: its two are rebuilt by the newcomer, which is given one by the first."""
 
 
-class FarNetwork(NodeNetwork):
+class FarNetwork(MeasuredNetwork):
     """Nodes that reach each other over their links alone."""
 
     links: dict[int, SlowLink]
@@ -36,21 +36,19 @@ class FarNetwork(NodeNetwork):
     async def connect(self, stack: AsyncExitStack) -> None:
         """Give each node a link, with a port inside for every other node's port outside."""
         rate = MBIT_PER_S * BYTES_PER_MBIT
-        self.links = {one: await stack.enter_async_context(SlowLink(rate)) for one in self.places}
-        outside = {
-            one: await self.links[one].open(place.config.port, inward=True)
-            for one, place in self.places.items()
-        }
+        nodes = self.chain.nodes
+        self.links = {one: await stack.enter_async_context(SlowLink(rate)) for one in nodes}
+        outside = {one: await self.links[one].open(self.config(one).port, inward=True) for one in nodes}
         self.addresses = {
             one: {
-                place.config.address: f"http://127.0.0.1:{await self.links[one].open(outside[other])}"
-                for other, place in self.places.items()
+                node.address: f"http://127.0.0.1:{await self.links[one].open(outside[other])}"
+                for other, node in nodes.items()
             }
-            for one in self.places
+            for one in nodes
         }
 
-    def ledger_of(self, place: Place) -> NodeLedger:
-        return FarLedger(self.chain, place.config.name, self.addresses[place.node_id])
+    def ledger_of(self, node_id: int) -> HeldLedger:
+        return FarLedger(self.chain, self.chain.nodes[node_id].name, self.addresses[node_id])
 
 
 @pytest.fixture
@@ -70,10 +68,10 @@ def stakes(shares: tuple[int, ...]) -> dict[int, int]:
 async def test_a_handover_over_slow_links_takes_as_long_as_its_bytes(network: FarNetwork) -> None:
     network.elect(stakes(BEFORE))
     network.chain.start()
-    await network.start(*network.places)
+    await network.start(*network.chain.nodes)
     contents = [os.urandom(LARGEST_AT_10) for _ in range(BLOBS)]
     blobs = [await asyncio.to_thread(network.code.encode, content) for content in contents]
-    await network.store(*blobs)
+    await network.upload(*blobs)
     await network.stop(4)
     newcomer = network.links[5]
     before = newcomer.down.carried_bytes

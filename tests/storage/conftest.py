@@ -321,10 +321,7 @@ async def serve() -> AsyncIterator[Callable[[Any], Coroutine[Any, Any, str]]]:
 
 
 @pytest.fixture
-async def network(tmp_path: Path, session: aiohttp.ClientSession) -> AsyncIterator[networks.Network]:
+async def network(tmp_path: Path) -> AsyncIterator[networks.Network]:
     """Four nodes in epoch 1."""
-    network = networks.Network(tmp_path, session)
-    network.chain.start(networks.SHARDS)
-    await network.start(*networks.SHARDS)
-    yield network
-    await network.stop(*network.running)
+    async with networks.begun(tmp_path) as network:
+        yield network

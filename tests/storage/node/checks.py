@@ -19,7 +19,6 @@ import pytest
 from storage import node as package
 from storage.node.chain import pages
 from storage.redstuff import Axis, EncodedBlob
-from tests.storage import network as networks
 from tests.storage.node.places import on_disk, segments_of
 from tests.storage.node.tallies import tallies
 
@@ -82,7 +81,7 @@ async def _check_quiet(network: Network) -> None:
     """All is attested and healed, nobody asks anybody for anything any more, and nobody is about to."""
     looks, before, left = 0, Counter[str](), list[str]()
     try:
-        async with asyncio.timeout(networks.LIMIT_S):
+        async with asyncio.timeout(network.limit_s):
             while looks < QUIET_LOOKS:
                 now = await _requests(network)
                 left = [*_unsettled(network), *_under_way(network), *(now - before)]

@@ -74,6 +74,5 @@ def soon_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def stored(network: Network, soon_tried_again: None) -> Network:
-    for blob in BLOBS:
-        await network.upload(blob)
+    await network.upload(*BLOBS)
     return network

@@ -6,8 +6,10 @@ import dataclasses
 import random
 import threading
 from collections.abc import Callable, Collection, Coroutine, Mapping
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import pytest
 
 from committee.membership import Member
@@ -37,7 +39,7 @@ BLOBS = [*(encoded(number) for number in range(5)), encoded(5, 150_000)]
 """Of growing sizes."""
 
 
-def badly_encoded(shards: Collection[int]) -> tuple[EncodedBlob, BlobMetadata]:
+def badly_encoded(shards: Collection[int]) -> EncodedBlob:
     """A blob whose writer changed a primary sliver of one of these shards before hashing it.
 
     Every sliver hashes to its root in the metadata, and yet the row is not the columns'.
@@ -48,11 +50,13 @@ def badly_encoded(shards: Collection[int]) -> tuple[EncodedBlob, BlobMetadata]:
         changed = blob.primary.copy()
         changed[WRONG_PAIR, 0] ^= 1
         symbols = CODE.recovery_symbols(Axis.PRIMARY, changed[WRONG_PAIR].tobytes(), range(10), t)
-        roots = list(blob.metadata.primary_roots)
-        roots[WRONG_PAIR] = merkle_root([bytes(symbols[index]) for index in range(10)])
-        metadata = BlobMetadata(blob.length, tuple(roots), blob.metadata.secondary_roots)
+        primary_roots = list(blob.metadata.primary_roots)
+        primary_roots[WRONG_PAIR] = merkle_root([bytes(symbols[index]) for index in range(10)])
+        metadata = BlobMetadata(blob.length, tuple(primary_roots), blob.metadata.secondary_roots)
         if CODE.shard_of_pair(metadata.blob_id, WRONG_PAIR) in shards:
-            return dataclasses.replace(blob, primary=changed), metadata
+            pairs = zip(primary_roots, reversed(metadata.secondary_roots), strict=True)
+            roots = np.frombuffer(b"".join([*chain.from_iterable(pairs), metadata.root]), np.uint8)
+            return dataclasses.replace(blob, primary=changed, roots=roots)
     raise AssertionError("no seed puts the pair there")
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from storage.node.store import statements as sql
 from storage.redstuff import Axis
-from tests.storage import network as networks
 from tests.storage.node.checks import check
 from tests.storage.node.handovers import BLOBS, CODE, MOVED, Bent, bend, change, encoded
 
@@ -37,7 +36,7 @@ def put(store: SliverStore, blob: EncodedBlob, shard: int) -> None:
 
 async def assert_found(network: Network, what: str) -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(pytest.fail.Exception, match=what):
-        patch.setattr(networks, "LIMIT_S", 1.0)
+        patch.setattr(network, "limit_s", 1.0)
         await check(network)
 
 

@@ -38,7 +38,7 @@ async def test_a_node_ends_when_its_index_is_lost(
     stored: Network, monkeypatch: pytest.MonkeyPatch, lose: Callable[[Path], None], name: str
 ) -> None:
     monkeypatch.setattr(node_module, "STORE_LOOK_S", 0.01)
-    running, node = stored._tasks.pop(1), stored.running.pop(1)
+    running, node = stored.tasks.pop(1), stored.running.pop(1)
     lose(stored.store_folder(1) / name)
     async with asyncio.timeout(20):
         while not running.done():

@@ -14,7 +14,6 @@ import pytest
 
 from committee.errors import LedgerError, LedgerNotSettled, LedgerRefused, LedgerUnavailable
 from storage.node.chain import waiting
-from storage.node.node import StorageNode
 from storage.node.store import SliverStore, StoreError, StoreFull
 from tests.logged import captured
 from tests.storage.network import SHARDS, HeldLedger
@@ -66,14 +65,13 @@ async def test_a_disk_that_takes_no_id_stops_no_start(
 async def test_a_node_that_fails_while_it_starts_leaves_no_connections_open(
     network: Network, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
-    config = network.running[2].config
     await network.stop(2)
 
     def fail(*_: object) -> Any:
         raise MemoryError("no room for this part")
 
     monkeypatch.setattr(f"storage.node.node.{fails}", fail)
-    node = StorageNode(network.folder / "2", config, network.secret(2), network.ledgers[2])
+    node = network.build(2)
     with pytest.raises(MemoryError, match="no room for this part"):
         await node.run()
     assert node.peers._bulk.closed and node.peers._watch.closed
@@ -83,12 +81,9 @@ async def test_a_node_that_fails_while_it_starts_leaves_no_connections_open(
 async def test_a_node_that_has_saved_nothing_ends_with_what_the_chain_said(
     network: Network, monkeypatch: pytest.MonkeyPatch, trouble: LedgerError
 ) -> None:
-    config = network.running[2].config
     await network.stop(2)
     have_nodes_fail(monkeypatch, trouble)
-    (network.folder / "new").mkdir()
-    ledger = network.ledgers[2]
-    node = StorageNode(network.folder / "new", config, network.secret(2), ledger)
+    node = network.build(2, network.folder / "new")
     async with asyncio.timeout(10):
         with pytest.raises(type(trouble), match=str(trouble)):
             await node.run()
@@ -132,7 +127,6 @@ async def test_a_node_waits_for_an_endpoint_that_is_being_synchronised(
     monkeypatch.delattr("tests.memory_chain.ledger.MemoryLedger.nodes")
     monkeypatch.setattr("storage.node.chain.waiting.SETTLING_POLL_S", 0.0)
     monkeypatch.setattr("storage.node.chain.waiting.TOLD_EVERY_S", 0.0)
-    config = network.running[2].config
     await network.stop(2)
     left, real = 3, HeldLedger.node_of
 
@@ -144,8 +138,7 @@ async def test_a_node_waits_for_an_endpoint_that_is_being_synchronised(
         raise LedgerNotSettled("the contracts were deployed in block 12, and the endpoint is at block 0")
 
     monkeypatch.setattr(HeldLedger, "node_of", node_of)
-    (network.folder / "new").mkdir()
-    node = StorageNode(network.folder / "new", config, network.secret(2), network.ledgers[2])
+    node = network.build(2, network.folder / "new")
     with captured() as told:
         running = asyncio.create_task(node.run())
         async with asyncio.timeout(10):

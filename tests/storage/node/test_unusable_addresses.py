@@ -10,15 +10,13 @@ import dataclasses
 import random
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from storage.client.client import Client
 from storage.client.errors import BlobUnavailable, NodeUnreachable
 from tests.logged import captured
-from tests.memory_chain import WRITER, registry
-from tests.storage import network as networks
-from tests.storage.network import SHARDS, Network
+from tests.memory_chain import WRITER, MemoryChain, registry
+from tests.storage.network import PARAMETERS, SHARDS, Network
 from tests.storage.node.handovers import BLOBS, MOVED, change
 
 BAD = ["/", "http://[v1.a]@", "", "http://\ufffd\x1b[2J", "http://127.1:1/path?q#f", "http://a..b:99999"]
@@ -51,17 +49,15 @@ async def test_the_handover_goes_on(stored: Network, address: str) -> None:
     assert not [line for line in logs if line["log_level"] in ("error", "critical")]
 
 
-async def test_the_member_is_ejected_as_silent(
-    tmp_path: Path, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(networks, "PARAMETERS", dataclasses.replace(networks.PARAMETERS, patience_s=1))
-    network = Network(tmp_path, session)
-    network.chain.start(SHARDS)
-    move(network, 4, "http://[v1.a]@")
-    await network.start(1, 2, 3, watch_interval_s=0.05)
-    with captured() as logs:
-        await network.until(lambda: 4 in network.chain.contracts.ejected_at_s)
-    await network.stop(1, 2, 3)
+async def test_the_member_is_ejected_as_silent(tmp_path: Path) -> None:
+    chain = MemoryChain(dataclasses.replace(PARAMETERS, patience_s=1))
+    async with Network(tmp_path, chain, watch_interval_s=0.05) as network:
+        network.add_nodes(len(SHARDS))
+        chain.start(SHARDS)
+        move(network, 4, "http://[v1.a]@")
+        await network.start(1, 2, 3)
+        with captured() as logs:
+            await network.until(lambda: 4 in chain.contracts.ejected_at_s)
     assert network.chain.contracts.ejected_at_s.keys() == {4}
     assert not [line for line in logs if line["log_level"] in ("error", "critical")]
 

@@ -172,7 +172,7 @@ async def test_a_blob_deleted_since_the_start_is_handed_over_to_one_that_comes_l
     """The chain itself tells it no more than that there was an object."""
     number = await stored.upload(BLOB, deletable=True)
     await stored.stop(1)
-    for file in (stored.folder / "1").glob("chain.sqlite*"):
+    for file in stored.folder_of(1).glob("chain.sqlite*"):
         file.unlink()
     stored.chain.start(MOVED)
     stored.chain.delete(number)
@@ -188,14 +188,14 @@ async def test_a_blob_deleted_since_the_start_is_handed_over_to_one_that_comes_l
 async def test_an_inconsistent_blob_that_the_handover_meets_is_proven_and_holds_no_attestation_up(
     stored: Network,
 ) -> None:
-    blob, metadata = badly_encoded((7,))
-    await stored.upload(blob, metadata)
+    blob = badly_encoded((7,))
+    await stored.upload(blob)
     await change(stored, MOVED)
     await stored.stop(3)
-    assert not any(one.view.is_invalid(metadata.blob_id) for one in stored.running.values())
+    assert not any(one.view.is_invalid(blob.blob_id) for one in stored.running.values())
     await change(stored, LESS)
     assert stored.chain.attestations[7].count == len(BLOBS) + 1
-    assert all(one.view.is_invalid(metadata.blob_id) for one in stored.running.values())
+    assert all(one.view.is_invalid(blob.blob_id) for one in stored.running.values())
     for node_id in stored.running:
-        await stored.until(stored.has_nothing, node_id, metadata.blob_id)
+        await stored.until(stored.has_nothing, node_id, blob.blob_id)
     await check(stored)

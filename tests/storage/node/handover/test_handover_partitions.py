@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from localnet.ports import free_port
 from storage.client.errors import NodeUnreachable
 from storage.client.node_client import NodeClient
 from storage.node.handover import jobs as handover
@@ -57,10 +56,7 @@ async def test_more_than_f_missing_are_named_and_one_that_comes_back_is_enough(
 @pytest.mark.usefixtures("no_retries")
 async def test_who_attested_a_shard_last_serves_it_until_another_has(stored: Network) -> None:
     """Two committees in a row attest nothing, and hold more than 2f shards: the third has only who came before them."""
-    absent, come = (
-        stored.chain.add_node(name, f"http://127.0.0.1:{free_port()}", stored.secret(node_id).public_key)
-        for node_id, name in ((5, "node-5"), (6, "node-6"))
-    )
+    absent, come = stored.add_nodes(2)
     lost = (0, 1, 2, 3, 4, 5, 6, 7)
     for owner in (absent, come):
         stored.chain.start({4: (8, 9), owner: lost})

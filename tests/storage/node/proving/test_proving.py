@@ -74,7 +74,7 @@ def open_all(node: StorageNode, term: Term, commitment: Commitment) -> list[Open
 
 def files_of(network: Network) -> list[Path]:
     """All files of the node's trees."""
-    return sorted(path for path in (network.folder / str(NODE) / "proofs").rglob("*") if path.is_file())
+    return sorted(path for path in (network.folder_of(NODE) / "proofs").rglob("*") if path.is_file())
 
 
 async def test_openings_of_what_is_stored_hold(begun: Network) -> None:
@@ -119,7 +119,7 @@ async def test_what_lies_in_the_place_of_a_file_or_folder_is_cleared_away(
     commitment = committed(node, term)
     outside = tmp_path / "outside"
     outside.mkdir()
-    folder = begun.folder / str(NODE) / "proofs"
+    folder = begun.folder_of(NODE) / "proofs"
     for path in (*files_of(begun), *folder.iterdir(), folder):
         path.rename(path.with_name(path.name + ".before"))
         match kind:
@@ -260,7 +260,7 @@ async def test_a_link_in_the_place_of_the_folder_costs_what_it_leads_to_nothing(
     kept = tmp_path / "outside" / "kept" / "file"
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"kept")
-    folder = begun.folder / str(NODE) / "proofs"
+    folder = begun.folder_of(NODE) / "proofs"
     for path in (node.proving.folder_of(term), folder):
         for target in (kept.parent.parent, path):  # the other one is a link to itself
             path.rename(path.with_name(secrets.token_hex(8)))

@@ -7,15 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from committee.ledger.proofs import MemberProof, Round, RoundStep, round_step
 from storage.client import retrying
 from storage.node.rounds import auditing, looking
 from tests.memory_chain import MemoryChain
-from tests.storage import network as networks
-from tests.storage.network import SHARDS, Network
+from tests.storage.network import PARAMETERS, SHARDS, Network, begun
 from tests.storage.node.handovers import BLOBS, MOVED, Shards, change
 
 LIMIT_S = 120.0
@@ -111,7 +109,6 @@ def committees() -> tuple[Shards, Shards]:
 @pytest.fixture
 async def rounds(
     tmp_path: Path,
-    session: aiohttp.ClientSession,
     committees: tuple[Shards, Shards],
     soon_tried_again: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -122,18 +119,13 @@ async def rounds(
     There are four, of which one has just gained a shard, unless a file has other `committees`.
     """
     first, second = committees
-    monkeypatch.setattr(networks, "SHARDS", first)
-    monkeypatch.setattr(networks, "PARAMETERS", replace(networks.PARAMETERS, period_duration_s=PERIOD_S))
     monkeypatch.setattr(looking, "FIRST_REST_S", 0.01)
     monkeypatch.setattr(looking, "LONGEST_DEVELOPMENT_REST_S", 0.05)
     monkeypatch.setattr(auditing, "FAILURE_KEPT_S", 0.1)
     monkeypatch.setattr(retrying, "MOST_TRIES", 2)  # the next look asks again
-    network = Network(tmp_path, session)
-    network.chain.start(first)
-    await network.start(*first, keeper=True)
-    for blob in BLOBS:
-        await network.upload(blob)
-    await change(network, second)
-    yield Rounds(network)
-    await network.stop(*network.running)
+    parameters = replace(PARAMETERS, period_duration_s=PERIOD_S)
+    async with begun(tmp_path, first, parameters, keeper=True) as network:
+        await network.upload(*BLOBS)
+        await change(network, second)
+        yield Rounds(network)
     assert "a duty failed" not in caplog.text

@@ -11,7 +11,6 @@ from committee.errors import INSUFFICIENT_FUNDS, LedgerRefused
 from committee.ledger.proofs import RoundStep
 from storage.proofs import symbols_in_pair
 from tests.memory_chain import WRITER
-from tests.storage import network as networks
 from tests.storage.network import HeldLedger
 from tests.storage.node.handovers import BLOBS, CODE, LESS, MOVED, encoded
 from tests.storage.node.rounds.conftest import PERIOD_S
@@ -67,7 +66,8 @@ async def test_a_member_that_cannot_send_misses_the_round_and_holds_up_no_other(
     rounds: Rounds, monkeypatch: pytest.MonkeyPatch, ledger: Callable[..., HeldLedger]
 ) -> None:
     await rounds.network.stop(2)
-    monkeypatch.setattr(networks, "HeldLedger", ledger)
+    chain = rounds.chain
+    monkeypatch.setattr(rounds.network, "ledger_of", lambda node_id: ledger(chain, f"node-{node_id}"))
     await rounds.network.start(2, keeper=True)
     await rounds.next_epoch(MOVED)
     await rounds.committed(1, 3, 4)

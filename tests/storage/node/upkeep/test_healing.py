@@ -177,30 +177,27 @@ async def test_a_node_down_for_three_epochs_catches_up(network: Network) -> None
 async def test_an_inconsistent_blob_ends_in_a_proof_f_plus_1_signatures_and_a_clear_answer(
     network: Network,
 ) -> None:
-    blob, metadata = badly_encoded((0, 1, 2))
+    blob = badly_encoded((0, 1, 2))
     good = encoded(7)
-    await network.upload(good)
-    await network.upload(blob, metadata)
+    await network.upload(good, blob)
     client = network.client(4)
-    pair = CODE.pair_of_shard(metadata.blob_id, 8)
-    assert "permanent" in await client.blob_status(metadata.blob_id)
+    pair = CODE.pair_of_shard(blob.blob_id, 8)
+    assert "permanent" in await client.blob_status(blob.blob_id)
     await network.stop(1)
     network.wipe(1)
     await network.start(1)
-    await network.until(
-        lambda: all(one.view.is_invalid(metadata.blob_id) for one in network.running.values())
-    )
-    assert "invalid" in await client.blob_status(metadata.blob_id)
+    await network.until(lambda: all(one.view.is_invalid(blob.blob_id) for one in network.running.values()))
+    assert "invalid" in await client.blob_status(blob.blob_id)
     for request, reason in (
-        (client.sliver(metadata.blob_id, pair, Axis.PRIMARY), "SLIVER_NOT_FOUND"),
-        (client.metadata(metadata.blob_id), "METADATA_NOT_FOUND"),
+        (client.sliver(blob.blob_id, pair, Axis.PRIMARY), "SLIVER_NOT_FOUND"),
+        (client.metadata(blob.blob_id), "METADATA_NOT_FOUND"),
     ):
         with pytest.raises(NodeRefused, match=reason) as refused:
             await request
         assert refused.value.status == 404
     with pytest.raises(InvalidBlob, match="its writer was proven on chain"):
-        await network.read(metadata.blob_id)
+        await network.read(blob.blob_id)
     # Nobody keeps it, nobody goes on repairing it, and the others are as they were.
     for node_id in network.running:
-        await network.until(network.has_nothing, node_id, metadata.blob_id)
+        await network.until(network.has_nothing, node_id, blob.blob_id)
     await check(network)
