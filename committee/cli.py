@@ -1,8 +1,7 @@
-"""`haulout account`, `… node`, `… epoch`: what operators do on chain."""
+"""`haulout account` and `haulout node`: what operators do on chain."""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from pathlib import Path
 from typing import Annotated
@@ -27,13 +26,12 @@ from committee.console import (
 )
 from committee.errors import LedgerError, LedgerRefused
 from committee.key_files import read_key, write_secret
-from committee.ledger import Ledger, RegisteredNode, next_step
+from committee.ledger import Ledger, RegisteredNode
 from committee.printing import Result, sent, show
 from committee.terms import Terms
 
 node_app = typer.Typer(no_args_is_help=True, help="Run a storage node, and what its operator does on chain.")
 account_app = typer.Typer(no_args_is_help=True, help="Keys, and what accounts need on a network of your own.")
-epoch_app = typer.Typer(no_args_is_help=True, help="Look at the epoch, and push it on; anyone may.")
 
 NodeArgument = Annotated[int, typer.Argument(metavar="NODE", help="The node's id.", min=1)]
 BlsKeyOption = Annotated[Path, typer.Option("--bls-key", help="The node's BLS key file, 32 bytes in hex.")]
@@ -169,12 +167,12 @@ async def update(
         raise LedgerError("name one change: --address (and --tls-key), --bls-key, --commission, …")
     if address is not None:
         require_reachable(ledger, address, allow_private)
-        key = (await _node(ledger, node)).tls_key if tls_key is None else tls_key
+        key = (await registered_node(ledger, node)).tls_key if tls_key is None else tls_key
         return sent(await ledger.update_address(node, address, key), node_id=node)
     if bls_key is not None:
         secret = read_key(bls_key, SecretKey.from_bytes)
         domain = (await ledger.parameters()).domain
-        proof = proof_of_possession(secret, (await _node(ledger, node)).owner, domain)
+        proof = proof_of_possession(secret, (await registered_node(ledger, node)).owner, domain)
         return sent(await ledger.change_public_key(node, secret.public_key, proof), node_id=node)
     if commission is not None:
         return sent(await ledger.change_commission(node, commission), node_id=node)
@@ -268,7 +266,7 @@ async def node_status(
             for committee in (state.previous, state.current, state.next)
             if committee is not None
         }
-        return {**dataclasses.asdict(await _node(ledger, node)), "shards_by_epoch": shards}
+        return {**dataclasses.asdict(await registered_node(ledger, node)), "shards_by_epoch": shards}
     return {
         "nodes": [
             {
@@ -284,123 +282,11 @@ async def node_status(
     }
 
 
-async def _node(ledger: Ledger, node_id: int) -> RegisteredNode:
+async def registered_node(ledger: Ledger, node_id: int) -> RegisteredNode:
+    """Return a node. Raises `LedgerError` for an id that no node has."""
     try:
         return await ledger.node(node_id)
     except LedgerRefused as error:
         if error.reason != "UnknownNode":
             raise
         raise LedgerError(f"no node has the id {node_id}: see haulout node status") from None
-
-
-# epochs
-
-
-@chain_command(epoch_app, "status", sends=False)
-async def epoch_status(ledger: Ledger) -> Result:
-    """The epoch and period in the newest block, the members of its committees, and when its next step is due."""
-    newest = await ledger.newest()
-    state, parameters = await asyncio.gather(ledger.epoch_state(newest), ledger.parameters())
-    now_s, missing, terms = await asyncio.gather(
-        ledger.chain_time_s(), ledger.missing_shards(state.epoch), ledger.terms()
-    )
-    step = next_step(state, parameters, now_s)
-    return {
-        "epoch": state.epoch,
-        "period": state.period,
-        "block": state.block.number,
-        "handover_done": state.handover_done,
-        "missing_shards": sorted(missing),
-        **dataclasses.asdict(terms),
-        "next_step": str(step.kind),
-        "due_in_s": max(0, step.since_s - now_s),
-        "committees": [
-            {
-                "epoch": committee.epoch,
-                "node_id": member.node_id,
-                "name": member.name,
-                "shards": member.weight,
-            }
-            for committee in (state.previous, state.current, state.next)
-            if committee is not None
-            for member in committee.members
-        ],
-    }
-
-
-@chain_command(epoch_app, "owner", sends=False)
-async def owner(
-    ledger: Ledger,
-    shard: Annotated[int, typer.Argument(metavar="SHARD", help="Its number, from 0 on.", min=0)],
-    epoch: Annotated[int | None, typer.Option(help="The current one by default.", min=1)] = None,
-) -> Result:
-    """Which node has a shard in an epoch that has begun, however long ago, or is selected."""
-    n_shards = (await ledger.parameters()).n_shards
-    if shard >= n_shards:
-        raise LedgerError(f"no shard has the number {shard}: they are 0 to {n_shards - 1}")
-    epoch = epoch or (await ledger.epoch_state(await ledger.newest())).epoch
-    node_id = await ledger.owner_of(epoch, shard)
-    return {"epoch": epoch, "shard": shard, "node_id": node_id, "name": (await _node(ledger, node_id)).name}
-
-
-@chain_command(epoch_app, "owed", sends=False)
-async def owed(
-    ledger: Ledger,
-    period: Annotated[
-        int | None, typer.Option(help="One that is over; the newest such by default.", min=1)
-    ] = None,
-) -> Result:
-    """List what nodes earned in a period and are still to be paid, in smallest units; `epoch pay` pays it."""
-    if period is None:
-        period = (await ledger.epoch_state(await ledger.newest())).period - 1
-        if period < 1:
-            raise LedgerError("no period is over yet: nothing is owed")
-    nodes = sorted(await ledger.members_of(period))
-    amounts = await asyncio.gather(*(ledger.owed(period, node_id) for node_id in nodes))
-    rows = [{"node_id": one, "owed": amount} for one, amount in zip(nodes, amounts, strict=True)]
-    return {"period": period, "nodes": rows}
-
-
-@chain_command(epoch_app, "select")
-async def select(ledger: Ledger) -> Result:
-    """Elect the next committee; from half a period after the end of the current period's first handover on."""
-    return sent(await ledger.select())
-
-
-@chain_command(epoch_app, "replace")
-async def replace(ledger: Ledger) -> Result:
-    """Select the committee in office without its ejected members, whose shards the others take over."""
-    return sent(await ledger.replace())
-
-
-@chain_command(epoch_app, "start")
-async def start(ledger: Ledger) -> Result:
-    """Start the selected epoch: with a new period once the last one has lasted, with a replacement after the notice."""
-    return sent(await ledger.start())
-
-
-@chain_command(epoch_app, "close")
-async def close(ledger: Ledger) -> Result:
-    """End a handover whose deadline has passed."""
-    return sent(await ledger.close_handover())
-
-
-@chain_command(epoch_app, "decide")
-async def decide(ledger: Ledger) -> Result:
-    """Count the members' votes on prices and capacity for this period, once; anyone may."""
-    return {**sent(await ledger.decide_terms()), **dataclasses.asdict(await ledger.terms())}
-
-
-@chain_command(epoch_app, "pay")
-async def pay(
-    ledger: Ledger,
-    nodes: Annotated[
-        list[int] | None, typer.Argument(metavar="[NODE]…", help="All nodes when none is named.")
-    ] = None,
-    until: Annotated[
-        int | None, typer.Option(metavar="PERIOD", help="The first period not to be paid.", min=1)
-    ] = None,
-) -> Result:
-    """Pay nodes what they earned in periods that are over, into their stakers' pools; anyone may."""
-    transactions = await ledger.pay_out(nodes or None, until)
-    return {"transactions": [sent(one) for one in transactions]}

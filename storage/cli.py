@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from committee.cli import account_app, epoch_app, node_app
+from committee.cli import account_app, node_app
 from committee.deploy_command import deploy_command
+from committee.epoch_cli import epoch_app
 from committee.printing import put
 from committee.stake_cli import stake_app
 from storage.client.cli import FileArgument

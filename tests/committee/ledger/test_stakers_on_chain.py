@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from committee import cli, stake_cli
+from committee import cli, epoch_cli, stake_cli
 from committee.bls import SecretKey, proof_of_possession
 from committee.errors import LedgerError, LedgerRefused
 from committee.ledger.evm import AccountKey, DryRun, EvmLedger
@@ -166,7 +166,7 @@ async def test_members_vote_on_prices_and_capacity(launch: Launch) -> None:
     await operator.decide_terms()
     assert await operator.terms() == Terms(2, 0, 1 << 50)
     assert await operator.decision() is None
-    assert (await cli.epoch_status(operator))["price_per_mib_period"] == 2
+    assert (await epoch_cli.epoch_status(operator))["price_per_mib_period"] == 2
     with pytest.raises(LedgerRefused, match="AlreadyDecided"):
         await operator.decide_terms()
     with pytest.raises(LedgerRefused, match="NotAnOperator"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from committee import cli as committee_cli
+from committee import epoch_cli
 from committee.errors import FinalityUnknown, LedgerUnavailable
 from storage.client import cli, settling
 from storage.client.errors import NodeLied, NodeRefused, NodeUnreachable, NotCertified
@@ -200,7 +201,7 @@ async def test_a_status_tells_of_what_is_not_settled_yet(
     assert (await ledger.head()).number == 0
     told = await cli.status(ledger, stored.blob_id)
     assert [one["object_id"] for one in told["objects"]] == [stored.object_id]
-    assert (await committee_cli.epoch_status(ledger))["epoch"] == 1
+    assert (await epoch_cli.epoch_status(ledger))["epoch"] == 1
     assert (await committee_cli.node_status(ledger, 1))["shards_by_epoch"] == {"1": [0, 1, 2]}
 
 
