@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from committee.errors import INSUFFICIENT_FUNDS, LedgerError, LedgerRefused, LedgerUnavailable
 from committee.ledger.evm import answers
 from committee.ledger.evm.abi import ErrorDecoder
+from committee.ledger.evm.answers import RawReceipt
 from committee.ledger.evm.refusals import EndpointError, Lacking
 from committee.ledger.evm.rpc import Rpc
 
@@ -54,11 +55,47 @@ class Estimates:
                 if not error.is_revert and not error.is_lacking_funds:
                     raise
                 if pause_s is None or not await self._is_behind(request):
-                    raise await self.refusal(action, request, error) from None
+                    raise await self._refusal(action, request, error) from None
                 await asyncio.sleep(pause_s)
         raise AssertionError("the last try returns or raises")
 
-    async def refusal(
+    async def failure(
+        self, action: str, request: dict[str, Any], gas: int, receipt: RawReceipt
+    ) -> LedgerRefused:
+        """Return why a transaction that was mined with this much gas failed: its call is replayed.
+
+        On the state before its block, and if it succeeds there, because an earlier transaction of the block is the
+        cause, on the state behind it. If it succeeds with more gas, gas is the cause, whatever the contract says: a
+        call inside may have lacked it.
+        """
+        call = {**request, "gas": hex(gas)}
+        lacks_gas = receipt.gas_used >= gas
+        for number in map(hex, (receipt.block.number - 1, receipt.block.number)):
+            if (refused := await self._revert_of(call, number)) is None:
+                continue
+            if await self._revert_of(request, number) is not None:
+                return await self._refusal(action, call, refused, number)
+            lacks_gas = True
+        reason = "OutOfGas" if lacks_gas else "Reverted"
+        return LedgerRefused(action, reason, {"transaction": "0x" + receipt.hash.hex()})
+
+    async def on_newest(self, method: str, asked: Any, read: Callable[[Any], Result]) -> Result:
+        """Return what `read` makes of a method's answer on the newest state that any machine tells of.
+
+        A machine that is asked and lacks that state is given time. Raises as `Rpc.request`.
+        """
+        heights = (self.rpc.request("eth_blockNumber", read=answers.quantity) for _ in range(MACHINES_ASKED))
+        newest = hex(max(self.mined_block, *await asyncio.gather(*heights)))
+        for pause_s in BEHIND_PAUSES_S:
+            try:
+                return await self.rpc.request(method, asked, newest, read=read)
+            except EndpointError as error:
+                if error.is_revert or error.is_lacking_funds:
+                    raise
+            await asyncio.sleep(pause_s)
+        return await self.rpc.request(method, asked, newest, read=read)
+
+    async def _refusal(
         self, action: str, request: dict[str, Any], error: EndpointError, block: str = "latest"
     ) -> LedgerRefused:
         """Return the refusal; when the endpoint's error gives no reason of the contract's, a call at the block does."""
@@ -75,7 +112,7 @@ class Estimates:
             return LedgerRefused(action, "Reverted", {"message": error.reason})
         return LedgerRefused(action, *self.errors.decode(error.data))
 
-    async def revert_of(self, call: dict[str, Any], block: str) -> EndpointError | None:
+    async def _revert_of(self, call: dict[str, Any], block: str) -> EndpointError | None:
         """Return the revert of a call on the state of a block; None when it succeeds, or no endpoint can tell."""
         try:
             await self.rpc.request("eth_call", call, block, read=answers.data)
@@ -105,22 +142,6 @@ class Estimates:
             self.mined_block = -1  # the chain may have gone back behind it
             raise
         return min(estimate * (100 + GAS_MARGIN_PERCENT) // 100, TRANSACTION_GAS_LIMIT)
-
-    async def on_newest(self, method: str, asked: Any, read: Callable[[Any], Result]) -> Result:
-        """Return what `read` makes of a method's answer on the newest state that any machine tells of.
-
-        A machine that is asked and lacks that state is given time. Raises as `Rpc.request`.
-        """
-        heights = (self.rpc.request("eth_blockNumber", read=answers.quantity) for _ in range(MACHINES_ASKED))
-        newest = hex(max(self.mined_block, *await asyncio.gather(*heights)))
-        for pause_s in BEHIND_PAUSES_S:
-            try:
-                return await self.rpc.request(method, asked, newest, read=read)
-            except EndpointError as error:
-                if error.is_revert or error.is_lacking_funds:
-                    raise
-            await asyncio.sleep(pause_s)
-        return await self.rpc.request(method, asked, newest, read=read)
 
     async def _is_behind(self, request: dict[str, Any]) -> bool:
         """Return whether a call failed because its state lacked newer transactions.

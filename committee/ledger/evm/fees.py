@@ -16,6 +16,8 @@ LEGACY_HEADROOM_PERCENT = 25
 """Added to the price that an endpoint names for a legacy transaction."""
 RAISE = 3
 """A raised bid is at least this many times the one that an endpoint found too low."""
+RAISES = 3
+"""The most times that the bid of a transaction that no endpoint takes is raised."""
 LEAST_TIP_WEI = 10**9
 """The least tip that is bid where it is guessed from what other accounts paid; as in web3.py."""
 FEE_HISTORY_BLOCKS = 10

@@ -21,7 +21,6 @@ from eth_utils.address import to_checksum_address
 from committee.backoff import next_pause_s
 from committee.errors import (
     INSUFFICIENT_FUNDS,
-    LedgerError,
     LedgerRefused,
     LedgerUnavailable,
     TransactionUnknown,
@@ -31,10 +30,10 @@ from committee.ledger.evm.abi import ErrorDecoder
 from committee.ledger.evm.account import AccountKey
 from committee.ledger.evm.answers import RawLog, RawReceipt
 from committee.ledger.evm.broadcast import BidTooLow, NonceTaken, broadcast, is_known
+from committee.ledger.evm.cancelling import replaced, transfer_of_nothing
 from committee.ledger.evm.estimates import (
     BEHIND_PAUSES_S,
     TRANSACTION_GAS_LIMIT,
-    TRANSFER_GAS,
     Estimates,
 )
 from committee.ledger.evm.nonces import Nonces
@@ -64,8 +63,6 @@ LARGEST_BID = 8
 """The most that a bid is raised to, as a multiple of the first bid, whatever the market asks."""
 GAP_LIMIT = 16
 """Nonces that one look at a transaction fills at most."""
-RAISES = 3
-"""Higher bids for a transaction that no endpoint takes for its fees."""
 TRIES = 10
 """Times that one transaction is handed over, while its nonce is taken or its bid too low."""
 
@@ -154,7 +151,7 @@ class Sender:
         self._nonces.mined = max(self._nonces.mined, flight.nonce + 1)
         self._estimates.note_mined(receipt.block.number)
         if not receipt.succeeded:
-            raise await self._failure(action, request, transaction, receipt)
+            raise await self._estimates.failure(action, request, transaction["gas"], receipt)
         mined = Transaction(receipt.hash, receipt.block, receipt.gas_used)
         return Receipt(mined, receipt.logs, receipt.contract)
 
@@ -217,7 +214,7 @@ class Sender:
                 await asyncio.sleep(behind_s)
             except BidTooLow as error:
                 raises += 1
-                if raises > RAISES:
+                if raises > fees.RAISES:
                     raise
                 offer = await fees.raised(self._rpc, offer, least_tip_wei(error.words))
         raise LedgerUnavailable(
@@ -340,7 +337,7 @@ class Sender:
             mined = await transactions_of(self._rpc, self.account, "latest") if given_up else 0
             offer = await fees.bid(self._rpc) if given_up else {}
             for nonce in sorted(one for one in given_up if one >= mined):
-                replacing = await self._replaced(nonce, offer)
+                replacing = await replaced(self._rpc, self._key, self._chain_id, nonce, offer)
                 if replacing is not None:
                     self._outbox.add(replacing)
 
@@ -356,8 +353,7 @@ class Sender:
         async with self._nonces.turn():
             waiting = await transactions_of(self._rpc, self.account, "pending")
             for nonce in range(waiting, min(waiting + GAP_LIMIT, *self._nonces.under_way)):
-                nothing = {"to": self.account, "data": b"", "gas": TRANSFER_GAS, "nonce": nonce}
-                filling = self._key.sign({**flight.fields, "value": 0, **nothing})
+                filling = self._key.sign({**flight.fields, **transfer_of_nothing(self.account, nonce)})
                 with contextlib.suppress(NonceTaken):
                     await broadcast(self._rpc, "filling a nonce", self.account, filling, nonce)
 
@@ -374,7 +370,7 @@ class Sender:
             waiting = await transactions_of(self._rpc, self.account, "pending")
             offer = await fees.bid(self._rpc)
             for nonce in range(mined, min(waiting, mined + GAP_LIMIT)):
-                flight = await self._replaced(nonce, offer)
+                flight = await replaced(self._rpc, self._key, self._chain_id, nonce, offer)
                 if flight is not None:
                     offer = flight.first_bid
                     self._outbox.add(flight)
@@ -391,40 +387,3 @@ class Sender:
             else:
                 cancelled.append(Transaction(receipt.hash, receipt.block, receipt.gas_used))
         return cancelled
-
-    async def _replaced(self, nonce: int, offer: dict[str, int]) -> Flight | None:
-        """Hand over a transfer of nothing with a nonce that is taken; None when another one with it is mined."""
-        for _ in range(RAISES + 1):
-            nothing = {"to": self.account, "value": 0, "data": b"", "gas": TRANSFER_GAS, "nonce": nonce}
-            fields = {"chainId": self._chain_id, **nothing, **offer}
-            flight = Flight("cancelling", fields, [self._key.sign(fields)], offer)
-            try:
-                await broadcast(self._rpc, flight.action, self.account, flight.newest, nonce)
-                return flight
-            except (NonceTaken, BidTooLow):
-                if await transactions_of(self._rpc, self.account, "latest") > nonce:
-                    return None
-            offer = await fees.raised(self._rpc, offer, 0)
-        raise LedgerUnavailable(
-            f"the transaction of {self.account} with nonce {nonce} cannot be replaced: the chain's endpoint wants more "
-            f"than {fees.most_per_gas_wei(offer)} wei for a unit of gas; try again later"
-        )
-
-    async def _failure(
-        self, action: str, request: dict[str, Any], transaction: dict[str, Any], receipt: RawReceipt
-    ) -> LedgerError:
-        """Return why a mined transaction failed: the call is replayed on the state before its block.
-
-        If it succeeds there, an earlier transaction of the block is the cause: it is replayed on the state behind it.
-        If it succeeds with more gas, gas is the cause, whatever the contract says: a call inside may have lacked it.
-        """
-        call = {**request, "gas": hex(transaction["gas"])}
-        lacks_gas = receipt.gas_used >= transaction["gas"]
-        for number in map(hex, (receipt.block.number - 1, receipt.block.number)):
-            if (refused := await self._estimates.revert_of(call, number)) is None:
-                continue
-            if await self._estimates.revert_of(request, number) is not None:
-                return await self._estimates.refusal(action, call, refused, number)
-            lacks_gas = True
-        reason = "OutOfGas" if lacks_gas else "Reverted"
-        return LedgerRefused(action, reason, {"transaction": "0x" + receipt.hash.hex()})
