@@ -26,6 +26,7 @@ from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.sender import Sender
 from committee.ledger.evm.settled import SettledHead
 from committee.ledger.evm.space import SpaceWriter
+from committee.ledger.evm.stake_search import stakes_of
 from committee.ledger.evm.together import both
 from committee.ledger.evm.voting import VotingWriter
 from committee.ledger.proofs import Demand, Held
@@ -43,9 +44,6 @@ from committee.ledger.records import (
     StakePosition,
 )
 from committee.membership import Committee, Member
-
-LONGEST_SEARCH_EPOCHS = 53
-"""Epochs back up to which the node that attested a shard last is looked for; else the owner of then is named."""
 
 
 class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
@@ -221,33 +219,10 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
         unattested: dict[int, Member] = {}
         if state["epoch"] > 0:
             started_block = (await self._reader.block(state["startedAtBlock"])).mark
-            unattested = await self._unattested(state["epoch"] - 1, n_shards, block, is_followed)
+            unattested = await past.unattested(self._reader, state["epoch"] - 1, n_shards, block, is_followed)
             if (await self._reader.block(block.number)).mark != block:
                 raise LedgerReorganised(f"block {block.number} was replaced while it was read")
         return decode.epoch_state(block, state, committees, n_shards, started_block, unattested)
-
-    async def _unattested(
-        self, epoch: int, n_shards: int, block: BlockMark, is_followed: bool
-    ) -> dict[int, Member]:
-        """Return the shards missing when an epoch ended, each with the member that kept or attested it last."""
-        held: dict[int, Member] = {}
-        left = await self.missing_shards(epoch, block, is_followed=is_followed)
-        for before in range(epoch - 1, 0, -1):
-            if not left:
-                break
-            missing, view = await both(
-                self.missing_shards(before, block, is_followed=is_followed),
-                self._reader.call(
-                    self._reader.committee, "committeeOf", before, at=block, is_confirmed=is_followed
-                ),
-            )
-            committee = decode.committee(view, n_shards)
-            if committee is None:
-                raise answers.Unreadable(f"no committee of epoch {before}, which is over")
-            found = left if epoch - before == LONGEST_SEARCH_EPOCHS else left - missing
-            held.update((shard, committee.owner_of[shard]) for shard in found)
-            left -= found
-        return held
 
     async def nodes(self) -> list[RegisteredNode]:
         """Return all registered nodes, by node id."""
@@ -356,33 +331,11 @@ class EvmLedger(SpaceWriter, VotingWriter, ProofsWriter):
         self, epoch: int, at: BlockMark | None = None, *, is_followed: bool = False
     ) -> frozenset[int]:
         """Return the shards neither kept nor attested at the end of an epoch, or up to now (or to the block `at`)."""
-        told = await self._reader.call(
-            self._reader.committee, "missingShards", epoch, at=at, is_confirmed=is_followed
-        )
-        return frozenset(told)
+        return await past.missing_shards(self._reader, epoch, at, is_followed)
 
     async def stakes(self, account: str) -> list[StakePosition]:
         """Return what an account has staked and is unstaking, by node id; nodes where it has nothing are left out."""
-        block = (await self._reader.block("latest")).mark
-        # Not by the contract's count alone: a provider could name any, and each is asked about.
-        nodes = await self._reader.pages(self._reader.registry, "nodes", block, decode.registered_node)
-        node_ids = [node.node_id for node in nodes]
-
-        async def of_each(some: Sequence[int], view: str, *more: int) -> list[Any]:
-            calls = [(view, (node_id, account, *more)) for node_id in some]
-            return await call_many(self._rpc, self._reader, self._reader.staking, calls, block)
-
-        shares, (joinings, unbondings) = await both(
-            of_each(node_ids, "sharesOf"),
-            both(of_each(node_ids, "joiningsOf"), of_each(node_ids, "unbondingsOf", 0)),
-        )
-        looked = zip(node_ids, shares, joinings, unbondings, strict=True)
-        found = {node_id: told for node_id, *told in looked if any(told)}
-        amounts = await of_each(list(found), "stakeOf")
-        return [
-            decode.stake_position(node_id, told[0], amount, *told[1:])
-            for (node_id, told), amount in zip(found.items(), amounts, strict=True)
-        ]
+        return await stakes_of(self._rpc, self._reader, account)
 
     async def members_of(self, period: int) -> frozenset[int]:
         """Return the nodes with which a period began that has begun; the members of its other epochs are among them."""

@@ -1,4 +1,4 @@
-"""What the contracts no longer know and their logs tell: deleted blob objects, and why a node does not stand.
+"""What is searched for back through time: deleted blob objects, why a node does not stand, who attested a shard last.
 
 What was live when an epoch started is to be had until it ends, also what has been deleted since; and an ordinary node
 of the chain keeps the state of some 128 blocks, which is far less than an epoch.
@@ -11,13 +11,17 @@ from collections.abc import Iterable, Sequence
 
 from committee.errors import LedgerUnavailable
 from committee.ledger.events import BlobCertified, BlobRegistered
-from committee.ledger.evm import decode
+from committee.ledger.evm import answers, decode
 from committee.ledger.evm.reader import Reader
 from committee.ledger.evm.rpc import Rpc
+from committee.ledger.evm.together import both
 from committee.ledger.records import Absence, BlobRecord, BlockMark
+from committee.membership import Member
 
 KEYS_AT_ONCE = 50
 """Objects searched for in one request for logs."""
+LONGEST_SEARCH_EPOCHS = 53
+"""Epochs back up to which the node that attested a shard last is looked for; else the owner of then is named."""
 
 
 async def lost_objects(
@@ -79,3 +83,36 @@ async def absence(rpc: Rpc, reader: Reader, node_id: int, first_block: int) -> A
             break
         end = decode.ABSENCES[log.name]
     raise LedgerUnavailable(f"{rpc} tells no logs from which node {node_id} would not stand")
+
+
+async def unattested(
+    reader: Reader, epoch: int, n_shards: int, block: BlockMark, is_followed: bool
+) -> dict[int, Member]:
+    """Return the shards missing when an epoch ended, each with the member that kept or attested it last.
+
+    All is read from the state at a block.
+    """
+    held: dict[int, Member] = {}
+    left = await missing_shards(reader, epoch, block, is_followed)
+    for before in range(epoch - 1, 0, -1):
+        if not left:
+            break
+        missing, view = await both(
+            missing_shards(reader, before, block, is_followed),
+            reader.call(reader.committee, "committeeOf", before, at=block, is_confirmed=is_followed),
+        )
+        committee = decode.committee(view, n_shards)
+        if committee is None:
+            raise answers.Unreadable(f"no committee of epoch {before}, which is over")
+        found = left if epoch - before == LONGEST_SEARCH_EPOCHS else left - missing
+        held.update((shard, committee.owner_of[shard]) for shard in found)
+        left -= found
+    return held
+
+
+async def missing_shards(
+    reader: Reader, epoch: int, at: BlockMark | None, is_followed: bool
+) -> frozenset[int]:
+    """Return the shards neither kept nor attested at the end of an epoch, or up to the block if it goes on then."""
+    told = await reader.call(reader.committee, "missingShards", epoch, at=at, is_confirmed=is_followed)
+    return frozenset(told)
