@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from committee.files import NotRegular
-from committee.ledger import BlobRecord, Parameters
+from committee.ledger import Parameters
 from committee.ledger.follower import MARKS_KEPT, Step
 from committee.logs import Log
 from storage.node.chain import notes, rows
@@ -33,6 +33,7 @@ from storage.node.chain.connections import MEMORY, Connections
 from storage.node.chain.rows import BUCKETS, TABLES, VERSION, Rows, object_of, rows_of
 from storage.node.chain.saved import Saved, read_saved
 from storage.node.chain.summaries import Kept, Registered, Summary
+from storage.node.chain.unsaved import Unsaved
 from storage.node.sqlite import (
     StoreDamaged,
     StoreError,
@@ -78,10 +79,7 @@ class ChainStore:
         """Buckets that are to be checked."""
         self._untidy: list[int] = []
         """Buckets in which there may be objects that are over."""
-        self._unsaved: Change | None = None
-        """What the disk did not take."""
-        self._unsaved_of: dict[bytes, list[int]] = {}
-        """Blob id → ids of its objects in `_unsaved`."""
+        self._unsaved = Unsaved()
         self._kept = Kept()
         """Blob id → what its objects come to, as last read; of no blob that was written since."""
 
@@ -146,7 +144,7 @@ class ChainStore:
         rows.require_root(connection)
         self._unchecked = list(range(BUCKETS)) if saved else []
         self._untidy = list(self._unchecked)
-        self.is_whole, self._unsaved, self._unsaved_of = saved is None, None, {}
+        self.is_whole, self._unsaved = saved is None, Unsaved()
         self._look_anew()
         return saved
 
@@ -193,22 +191,18 @@ class ChainStore:
         """
         change = Draft(self).follow(step)
         change = replace(change, parameters=parameters, is_confirmed=is_confirmed, missing=missing)
-        is_first = self._unsaved is None
-        waiting = change if self._unsaved is None else self._unsaved.then(change)
+        waiting = self._unsaved.with_next(change)
         try:
             changed = {one.record.blob_id for one in waiting.objects.values()}
             with self.writing(changed) as writing:
                 self.write(writing, self._table, waiting, owes_state=step.owes_state)
-            self._unsaved, self._unsaved_of = None, {}
+            self._unsaved = Unsaved()
         except StoreDamaged:
             raise
         except StoreError as error:
-            if is_first:
+            if self._unsaved.change is None:
                 log.warning("what the chain told cannot be saved; following on", error=str(error))
-            for number, one in change.objects.items():
-                if self._unsaved is None or number not in self._unsaved.objects:
-                    self._unsaved_of.setdefault(one.record.blob_id, []).append(number)
-            self._unsaved = waiting
+            self._unsaved.add(change)
         return change
 
     def write(self, writing: Rows, table: int, change: Change, *, owes_state: bool) -> None:
@@ -263,7 +257,7 @@ class ChainStore:
         with self._connections.alone():
             with self.writing() as writing:
                 write(writing)
-            self._table, self._unsaved, self._unsaved_of = table, None, {}
+            self._table, self._unsaved = table, Unsaved()
             self._look_anew()
             self._unchecked, self.is_whole = [], True
             self.look_for_what_is_over()
@@ -274,14 +268,12 @@ class ChainStore:
         """The objects that name a blob, by object id, however many there are; not for the event loop's thread."""
         statement = f"SELECT * FROM {self._name} WHERE blob_id = ?"  # noqa: S608 (a name from above)
         found = {one.record.object_id: one for one in self._look(statement, blob_id)}
-        if self._unsaved is not None:
-            unsaved = self._unsaved.objects
-            found |= {number: unsaved[number] for number in self._unsaved_of.get(blob_id, ())}
+        found |= self._unsaved.of(blob_id)
         return [found[number] for number in sorted(found)]
 
     def summary(self, blob_id: bytes) -> Summary:
         """What the objects that name a blob come to. They are read once between two writes of any of them."""
-        if self._unsaved_of.get(blob_id):
+        if self._unsaved.of(blob_id):
             return Summary.of(self.of(blob_id))
         kept = self._kept
         summary = kept.summaries.get(blob_id)
@@ -293,7 +285,7 @@ class ChainStore:
 
     def registered(self, blob_id: bytes, period: int) -> Registered:
         """What the objects that name a blob come to in a period; not for the event loop's thread."""
-        if self._unsaved_of.get(blob_id):
+        if self._unsaved.of(blob_id):
             return Registered.of(self.of(blob_id), period)
         kept = self._kept
         found = kept.registered.get((blob_id, period))
@@ -310,12 +302,12 @@ class ChainStore:
             blob_id
             for blob_id, _ in self._of_each("DISTINCT blob_id, 1", blob_ids, "AND invalid_block IS NOT NULL")
         }
-        return found | {one.blob_id for one in self._unsaved_of_these(blob_ids) if one.invalid}
+        return found | {one.blob_id for one in self._unsaved.records_of(blob_ids) if one.invalid}
 
     def lengths(self, blob_ids: Sequence[bytes]) -> dict[bytes, int]:
         """Blob id → bytes of the blob, of those with an object; not for the event loop's thread."""
         found = dict(self._of_each("blob_id, MAX(length)", blob_ids, "GROUP BY blob_id"))
-        return found | {one.blob_id: one.length for one in self._unsaved_of_these(blob_ids)}
+        return found | {one.blob_id: one.length for one in self._unsaved.records_of(blob_ids)}
 
     def _of_each(self, columns: str, blob_ids: Sequence[bytes], more: str) -> list[tuple[bytes, int]]:
         found: list[tuple[bytes, int]] = []
@@ -325,18 +317,11 @@ class ChainStore:
                 found += connection.execute(statement, some)
         return found
 
-    def _unsaved_of_these(self, blob_ids: Sequence[bytes]) -> list[BlobRecord]:
-        unsaved = self._unsaved
-        if unsaved is None:
-            return []
-        return [
-            unsaved.objects[number].record for one in blob_ids for number in self._unsaved_of.get(one, ())
-        ]
-
     def by_id(self, object_id: int) -> BlobObject | None:
         """The object with this id, if it is known."""
-        if self._unsaved is not None and object_id in self._unsaved.objects:
-            return self._unsaved.objects[object_id]
+        unsaved = self._unsaved.by_id(object_id)
+        if unsaved is not None:
+            return unsaved
         found = self._look(f"SELECT * FROM {self._name} WHERE object_id = ?", rows.id_bytes(object_id))  # noqa: S608 (a name from above)
         return found[0] if found else None
 
@@ -364,7 +349,7 @@ class ChainStore:
     def _page(self, where: str, values: Sequence[Any], order: str = "", *last: int) -> list[tuple[bytes]]:
         statement = f"SELECT DISTINCT blob_id FROM {self._name} WHERE {where} {order}"  # noqa: S608 (names from above)
         with self._connections.pager() as connection:
-            if self._unsaved is not None:
+            if self._unsaved.change is not None:
                 raise StoreError(f"what the chain told cannot be saved in {self.path}")
             return connection.execute(statement, (*values, *last)).fetchall()
 
