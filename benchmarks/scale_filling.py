@@ -206,7 +206,7 @@ async def _filled(n: int, blobs: Sequence[EncodedBlob], gained: int) -> float:
                 began_s = time.process_time()
                 await fill(ids[WARM_UP:])
                 took_s = time.process_time() - began_s
-            (cost,) = site.store.tallies_by_shard(plan.epoch)
+            (cost,) = site.store.tallies.by_shard(plan.epoch)
             assert (cost.way == "rebuilt") == (gained == n - 1)
             assert cost.wasted_bytes == 0
             return took_s

@@ -335,8 +335,8 @@ class Handover:
         epoch = self._view.state.epoch
         return NodeReport.added_up(
             *(epoch, self._view.node_id),
-            self._store.tallies_by_shard(epoch),
-            self._store.largest_share(epoch, (self._code.p, self._code.s)),
+            self._store.tallies.by_shard(epoch),
+            self._store.tallies.largest_share(epoch, (self._code.p, self._code.s)),
         )
 
 

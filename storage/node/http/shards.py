@@ -118,7 +118,7 @@ class ShardHandlers:
         """What the node did in the handover into the current epoch."""
         async with self._reporting.turn(request):
             # Making one reads all that the handover has recorded.
-            now = (self._view.state.epoch, self._store.tallied)
+            now = (self._view.state.epoch, self._store.tallies.added)
             if now != self._report_of:
                 report = await asyncio.to_thread(self._node.handover_report)
                 self._report, self._report_of = json.dumps(wire.success(report)).encode(), now

@@ -25,8 +25,9 @@ from committee.logs import Log
 from storage.node.sqlite import StoreDamaged, StoreError, told
 from storage.node.store import statements as sql
 from storage.node.store.files import LOST
-from storage.node.store.index import StoreIndex, add_tallies, number_of
+from storage.node.store.index import StoreIndex, number_of
 from storage.node.store.records import NewSliver, SliverKey, Tally
+from storage.node.store.tallies import add_tallies
 from storage.redstuff import Axis
 
 log = Log()

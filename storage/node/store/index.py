@@ -12,7 +12,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from storage.node.sqlite import (
 )
 from storage.node.store import statements as sql
 from storage.node.store.files import LOCK, SEGMENTS
-from storage.node.store.records import Tally
 
 READERS = 4
 """Connections that read while another writes."""
@@ -36,16 +35,12 @@ LOG_LIMIT_BYTES = 64 * 2**20
 """The write-ahead log is cut back to this after a checkpoint."""
 CACHED_BYTES = 64 * 2**20
 """Pages of the index that the writer keeps in memory."""
-TALLY_EPOCHS = 8
-"""Epochs whose tallies are kept, the newest included."""
 CHECKED_BYTES = 2**20
 """An index up to this size is checked as a whole at the opening, which takes some milliseconds. Damage to a larger one
 shows when what is damaged is read: by the scrubber at the latest, which reads every row."""
 WINDOWS = (2**6, 2**12, 2**20)
 """Blobs whose ids begin with the same 63 bits have numbers next to each other. A blob is searched for among this many
 numbers; in a larger window only where the one before does not suffice, which is about never."""
-TALLIES_FORGOTTEN = 2048
-"""Old tallies that one transaction drops at most."""
 
 
 class StoreIndex:
@@ -263,19 +258,3 @@ def _ids_around(number: int, window: int) -> tuple[bytes, bytes]:
     first, last = max(number - window, 0), number + window
     beyond = (last << 1).to_bytes(8, "big") if last < 2**63 - WINDOWS[-1] else b"\xff" * 33
     return (first << 1).to_bytes(8, "big"), beyond
-
-
-def add_tallies(writer: sqlite3.Connection, tallies: Sequence[Tally]) -> None:
-    """Add to the record of what handovers cost, and drop a part of what has become too old of it."""
-    if tallies:
-        numbers = numbers_of(writer, {tally.blob_id for tally in tallies})
-        writer.executemany(sql.ADD_TALLY, (_row_of(tally, numbers[tally.blob_id]) for tally in tallies))
-        oldest = max(tally.epoch for tally in tallies) - TALLY_EPOCHS
-        writer.execute(sql.FORGET_TALLIES, (oldest, TALLIES_FORGOTTEN))
-
-
-def _row_of(tally: Tally, number: int) -> tuple[Any, ...]:
-    return (
-        *(tally.epoch, tally.shard, number, tally.way),
-        *(tally.slivers, tally.symbol_bytes, tally.received_bytes, tally.wasted_bytes),
-    )

@@ -72,8 +72,8 @@ class Reading:
                 for marks, some in portions(blob_ids):
                     rows = index.execute(sql.FIND_SOME.format(marks), (*some, shard, axis)).fetchall()
                     found += [(SliverKey(row[0], shard, axis), Place(*row[1:])) for row in rows]
-        found = [(key, place) for key, place in found if self._segments.is_listed(place.segment)]
-        here = [(key, place) for key, place in found if not self._segments.is_object(place.segment)]
+        found = [(key, place) for key, place in found if self._segments.get(place.segment)]
+        here = [(key, place) for key, place in found if self._segments.object_of(place) is None]
         read = zip(here, self.contents(here), strict=True)
         damaged = {key for (key, _), content in read if content is None}
         return {key for key, _ in found} - damaged
@@ -87,7 +87,7 @@ class Reading:
             return
         rows = ((key, self._index.query(sql.FIND, *key)) for key in keys)
         found = [(key, Place(*row[0])) for key, row in rows if row]
-        self.contents([(key, place) for key, place in found if self._segments.is_object(place.segment)])
+        self.contents([(key, place) for key, place in found if self._segments.object_of(place)])
 
     def slivers_of(
         self, blob_id: bytes, first: tuple[int, int], max_bytes: int
@@ -126,11 +126,7 @@ class Reading:
         with self._writing, told(f"cannot give up damaged slivers in {self._folder}"):
             rows = {at: self._index.query(sql.FIND, *key) for at, (key, _) in lost.items()}
             now = {at: (lost[at][0], Place(*some[0])) for at, some in rows.items() if some}
-            now = {
-                at: (key, place)
-                for at, (key, place) in now.items()
-                if self._segments.is_listed(place.segment)
-            }
+            now = {at: (key, place) for at, (key, place) in now.items() if self._segments.get(place.segment)}
             here = {at: self._segments.object_of(place) for at, (_, place) in now.items()}
             self._put([(at, place) for at, (_, place) in now.items() if here[at] is None], contents)
             moved = {

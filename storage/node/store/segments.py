@@ -157,10 +157,6 @@ class Segments:
         segment = self._listed.get(place.segment)
         return segment is not None and 0 <= place.offset <= segment.length - place.size_bytes
 
-    def is_listed(self, number: int) -> bool:
-        """Whether a segment of this number is there."""
-        return number in self._listed
-
     def read(self, places: Sequence[Place]) -> list[memoryview | None]:
         """Return the bytes at each place, unchecked; None for what is not there."""
         contents: list[memoryview | None] = [None] * len(places)
@@ -203,19 +199,14 @@ class Segments:
         """Bytes of all slivers stored."""
         return self._size_bytes.copy().total()
 
-    def is_object(self, number: int) -> bool:
-        """Whether a segment of this number is an object."""
-        segment = self._listed.get(number)
-        return segment is not None and segment.object is not None
+    def get(self, number: int) -> Segment | None:
+        """Return a segment; None when it is not listed."""
+        return self._listed.get(number)
 
     def object_of(self, place: Place) -> str | None:
-        """Return the name of the object that a place lies in; None for one in a file, or in no segment there is."""
-        segment = self._listed.get(place.segment)
+        """Return the name of the object that a place lies in; None for one in a file, or in no listed segment."""
+        segment = self.get(place.segment)
         return None if segment is None else segment.object
-
-    def get(self, number: int) -> Segment | None:
-        """Return a segment, if it is there."""
-        return self._listed.get(number)
 
     def all(self) -> list[Segment]:
         """All segments."""

@@ -47,7 +47,6 @@ from storage.node.store.records import (
     NewSliver,
     Page,
     Place,
-    ShardTally,
     SliverKey,
     StoredKey,
     Symbols,
@@ -56,6 +55,7 @@ from storage.node.store.records import (
     check_metadata,
 )
 from storage.node.store.segments import Segments
+from storage.node.store.tallies import Tallies
 from storage.node.store.tidying import Tidying
 from storage.node.store.writing import Writing
 from storage.redstuff import Axis
@@ -102,7 +102,11 @@ class SliverStore:
         self._metadata = MetadataRows(self._index, self._reading, self._writing)
         self.bulk = BulkReading(self._index, self._reading, self._metadata)
         """The slivers of many blobs."""
-        self._new_slivers = Writing(folder, self._segments, self._reading, self._writing, self.require_room)
+        self.tallies = Tallies(self._index)
+        """What handovers cost."""
+        self._new_slivers = Writing(
+            *(folder, self._segments, self._reading, self.tallies, self._writing, self.require_room)
+        )
         self._tidying = Tidying(
             self._index, self._segments, self._files, self._reading.give_up, RESERVE_BYTES
         )
@@ -346,7 +350,7 @@ class SliverStore:
         index.execute(sql.DELETE_METADATA, (blob_id,))
         return index.execute(sql.DELETE_BLOB, (blob_id,)).rowcount > 0
 
-    # bookmarks, tallies and sizes
+    # bookmarks and sizes
 
     def bookmark(self, name: str) -> bytes | None:
         """Return what was kept under a name, in this run or an earlier one; None if nothing was."""
@@ -373,11 +377,6 @@ class SliverStore:
             )
 
     @property
-    def tallied(self) -> int:
-        """Grows whenever anything is tallied."""
-        return self._new_slivers.tallied
-
-    @property
     def damaged(self) -> list[SliverKey]:
         """The slivers found damaged since the opening, the newest ones; their rows are gone."""
         return list(self._reading.damaged)
@@ -386,17 +385,6 @@ class SliverStore:
     def damaged_count(self) -> int:
         """Slivers and metadata found damaged since the opening."""
         return self._reading.damaged_count
-
-    def tallies_by_shard(self, epoch: int) -> list[ShardTally]:
-        """What the handover into an epoch cost, by shard, over all blobs; kept for `index.TALLY_EPOCHS` epochs."""
-        return [ShardTally(*row) for row in self._index.query(sql.TALLIES_BY_SHARD, epoch)]
-
-    def largest_share(self, epoch: int, slivers_of_a_blob: Sequence[int]) -> float:
-        """Return the most that was received and wasted for one blob, as a share of the blob.
-
-        `slivers_of_a_blob` is how many slivers of each axis make up one blob.
-        """
-        return self._index.query(sql.LARGEST_SHARE, epoch, *slivers_of_a_blob)[0][0] or 0.0
 
     def sliver_count(self) -> int:
         """Slivers stored."""

@@ -17,10 +17,11 @@ from xxhash import xxh3_64_digest as checksum_of
 
 from storage.node.sqlite import told
 from storage.node.store import statements as sql
-from storage.node.store.index import add_tallies, numbers_of
+from storage.node.store.index import numbers_of
 from storage.node.store.reading import Reading
 from storage.node.store.records import Metadata, NewSliver, SliverKey, StoredKey, Tally, checked
 from storage.node.store.segments import Segments
+from storage.node.store.tallies import Tallies, add_tallies
 
 GROUP_BYTES = 64 * 2**20
 """Most bytes of batches that are stored together; a larger batch is stored alone."""
@@ -69,6 +70,7 @@ class Writing:
         folder: Path,
         segments: Segments,
         reading: Reading,
+        tallies: Tallies,
         writing: threading.RLock,
         require_room: Callable[[int], None],
     ) -> None:
@@ -79,8 +81,7 @@ class Writing:
         self._writing = writing
         self._require_room = require_room
         self._line: deque[_Batch] = deque()
-        self.tallied = 0
-        """Grows whenever anything is tallied."""
+        self._tallies = tallies
 
     def put(self, slivers: Iterable[NewSliver], metadata: Metadata | None = None) -> Collection[StoredKey]:
         """Store slivers, and BCS metadata by blob id, all or none; return what is new.
@@ -165,7 +166,7 @@ class Writing:
         except BaseException:
             self._segments.undo(appended)
             raise
-        self.tallied += len(plan.tallies)
+        self._tallies.added += len(plan.tallies)
         for new, with_metadata in zip(plan.new_of, added, strict=True):
             new += with_metadata
 

@@ -22,8 +22,8 @@ from storage.node.store import (
 )
 from storage.node.store import records as store_records
 from storage.node.store import writing as store_writing
-from storage.node.store.index import TALLY_EPOCHS
 from storage.node.store.records import Way
+from storage.node.store.tallies import TALLY_EPOCHS
 from storage.redstuff import Axis
 from tests.storage.node.places import place_of, segments_of
 from tests.storage.node.tallies import tallies
@@ -296,22 +296,22 @@ def test_tallies_of_a_shard_add_up_by_way(store: SliverStore) -> None:
             tally = Tally(6, shard, blob(number), way, 1, 10 * number, number, 3)
             store.put_sliver(blob(number), shard, P, b"ab", tally)
     store.put_sliver(blob(9), 1, P, b"ab", Tally(7, 1, blob(9), "rebuilt", 1, 1, 1))
-    assert sorted(store.tallies_by_shard(6), key=astuple) == [
+    assert sorted(store.tallies.by_shard(6), key=astuple) == [
         ShardTally(1, "rebuilt", 2, 60, 6, 6),
         ShardTally(1, "transferred", 1, 10, 1, 3),
         ShardTally(2, "rebuilt", 2, 60, 6, 6),
         ShardTally(2, "transferred", 1, 10, 1, 3),
     ]
-    assert store.tallies_by_shard(5) == []
+    assert store.tallies.by_shard(5) == []
 
 
 def test_the_largest_share_is_of_the_blob_of_which_most_was_received_for_its_size(store: SliverStore) -> None:
-    assert store.largest_share(6, (4, 7)) == 0
+    assert store.tallies.largest_share(6, (4, 7)) == 0
     for number, axis, size_bytes, received in ((1, P, 70, 30), (2, S, 4, 7), (3, P, 7, 5)):
         tally = Tally(6, 1, blob(number), "rebuilt", 1, received, received, 2)
         store.put_sliver(blob(number), 1, axis, bytes(size_bytes), tally)
     store.put_sliver(blob(2), 2, P, bytes(7), Tally(6, 2, blob(2), "transferred", 1, 3, 3))
-    assert store.largest_share(6, (4, 7)) == (7 + 2 + 3) / 28
+    assert store.tallies.largest_share(6, (4, 7)) == (7 + 2 + 3) / 28
 
 
 def test_tallies_of_old_epochs_are_forgotten(store: SliverStore) -> None:
