@@ -218,7 +218,6 @@ def _constructor_arguments(
 ) -> dict[str, dict[str, Any]]:
     """Return contract → the arguments of its constructor by name."""
     governed = {"governor_": addresses["Timelock"], "guardian_": roles.guardian or deployer}
-    epoch_s = parameters.period_duration_s
     return {
         "HauloutToken": {
             "owner": roles.minter or addresses["Timelock"],
@@ -243,15 +242,7 @@ def _constructor_arguments(
         "Committee": {
             "registry_": addresses["Registry"],
             "nShards_": parameters.n_shards,
-            "parameters_": (
-                epoch_s,
-                parameters.handover_deadline_s,
-                parameters.patience_s,
-                _default(parameters.certificate_grace_s, min(LONGEST_DEFAULT_S, epoch_s // 2)),
-                _default(parameters.notice_s, min(LONGEST_DEFAULT_S, epoch_s // 4)),
-                _default(parameters.shrink_s, 26 * epoch_s),
-                parameters.band_millis,
-            ),
+            "parameters_": _committee_parameters(parameters),
             "opening_": (
                 parameters.opening_members,
                 _default(parameters.opening_stake, 0),
@@ -278,6 +269,20 @@ def _constructor_arguments(
             "bond_": parameters.demand_bond,
         },
     }
+
+
+def _committee_parameters(parameters: DeploymentParameters) -> tuple[int, ...]:
+    """Return the fields of the contract's `Parameters`, in their order, with defaults for those that are not named."""
+    period_s = parameters.period_duration_s
+    return (
+        period_s,
+        parameters.handover_deadline_s,
+        parameters.patience_s,
+        _default(parameters.certificate_grace_s, min(LONGEST_DEFAULT_S, period_s // 2)),
+        _default(parameters.notice_s, min(LONGEST_DEFAULT_S, period_s // 4)),
+        _default(parameters.shrink_s, 26 * period_s),
+        parameters.band_millis,
+    )
 
 
 def _default(given: int | None, default: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 from committee.membership import Committee
 from committee.transition import Change, plan_all
 from storage.node.store import ShardTally
-from storage.redstuff import RedStuff
+from storage.redstuff import Parameters
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,6 @@ def transition_report(
 
     Raises `ValueError` when a node reports on another epoch, as one does that has not seen this one's start yet.
     """
-    code = RedStuff(current.n_shards)
     transition = plan_all(Change(previous, current, unattested=unattested))
     kept, departed = transition.kept, frozenset(transition.rebuilt) - frozenset(unattested)
     reports = list(nodes)
@@ -138,26 +137,13 @@ def transition_report(
             )
     shards = [one for report in reports for one in report.shards]
     certain = [one for one in shards if one.shard not in unattested]
-    rebuilt_bytes = sum(one.rebuilt_bytes for one in shards)
     wasted_bytes = sum(one.wasted_bytes for one in shards)
-    bytes_for_departed = sum(one.rebuilt_bytes for one in certain)
-    p, s, n = code.p, code.s, code.n_shards
-    sizes = [code.symbol_size(length) for length in blob_lengths]
-    lower_bound = sum(len(departed) * (p + s) * t for t in sizes)
-    largest_share = max((report.largest_share_of_a_blob for report in reports), default=0.0)
+    needed = _Needed.of(Parameters(current.n_shards), blob_lengths, len(departed))
     checks = (
         _check_kept(reports, current, kept),
-        _check_rebuilt(certain, departed, len(sizes)),
-        Check(
-            "no more symbols entered the rebuild than the lower bound",
-            bytes_for_departed == lower_bound,
-            f"{bytes_for_departed} bytes, lower bound {lower_bound}; came in vain besides: {wasted_bytes}",
-        ),
-        Check(
-            "no whole blob was assembled anywhere",
-            largest_share < 1,
-            f"the most any node received of one blob is {largest_share:.0%} of it",
-        ),
+        _check_rebuilt(certain, departed, len(blob_lengths)),
+        _check_lower_bound(certain, needed.lower_bound_bytes, wasted_bytes),
+        _check_no_whole_blob(reports),
     )
     return TransitionReport(
         epoch=current.epoch,
@@ -166,14 +152,32 @@ def transition_report(
         rebuilt_shards=len({one.shard for one in shards if one.rebuilt_slivers}),
         departed_shards=len(departed),
         transferred_bytes=sum(one.transferred_bytes for one in shards),
-        rebuilt_bytes=rebuilt_bytes,
+        rebuilt_bytes=sum(one.rebuilt_bytes for one in shards),
         received_bytes=sum(one.received_bytes for one in shards),
         wasted_bytes=wasted_bytes,
-        lower_bound_bytes=lower_bound,
-        whole_blob_repair_bytes=sum(len(departed) * p * s * t for t in sizes),
-        full_reencode_bytes=sum(p * s * t + n * (p + s) * t for t in sizes),
         checks=checks,
+        **asdict(needed),
     )
+
+
+@dataclass(frozen=True)
+class _Needed:
+    """What it takes at least to make the departed pairs anew, and what other ways to do it take."""
+
+    lower_bound_bytes: int
+    whole_blob_repair_bytes: int
+    full_reencode_bytes: int
+
+    @classmethod
+    def of(cls, shape: Parameters, blob_lengths: Iterable[int], departed: int) -> _Needed:
+        """Return the bytes for `departed` pairs of each blob; as `TransitionReport` has them."""
+        p, s, n = shape.p, shape.s, shape.n_shards
+        symbol_bytes = sum(map(shape.symbol_size, blob_lengths))
+        return cls(
+            departed * (p + s) * symbol_bytes,
+            departed * p * s * symbol_bytes,
+            (p * s + n * (p + s)) * symbol_bytes,
+        )
 
 
 def _check_kept(reports: Iterable[NodeReport], current: Committee, kept: frozenset[int]) -> Check:
@@ -196,4 +200,22 @@ def _check_rebuilt(reports: Iterable[ShardReport], departed: frozenset[int], n_b
         rebuilt == expected,
         f"{rebuilt.total()} slivers of {len(+rebuilt)} shards; "
         f"departed: {2 * n_blobs * len(departed)} slivers of {len(departed)} shards",
+    )
+
+
+def _check_lower_bound(reports: Iterable[ShardReport], lower_bound_bytes: int, wasted_bytes: int) -> Check:
+    rebuilt_bytes = sum(one.rebuilt_bytes for one in reports)
+    return Check(
+        "no more symbols entered the rebuild than the lower bound",
+        rebuilt_bytes == lower_bound_bytes,
+        f"{rebuilt_bytes} bytes, lower bound {lower_bound_bytes}; came in vain besides: {wasted_bytes}",
+    )
+
+
+def _check_no_whole_blob(reports: Iterable[NodeReport]) -> Check:
+    largest_share = max((report.largest_share_of_a_blob for report in reports), default=0.0)
+    return Check(
+        "no whole blob was assembled anywhere",
+        largest_share < 1,
+        f"the most any node received of one blob is {largest_share:.0%} of it",
     )

@@ -144,6 +144,11 @@ def _rows_intrinsic(
                 write(frozenset())
         return context.get_dummy_value()
 
+    return _declared(n_constants, generate)
+
+
+def _declared(n_constants: int, generate: Callable[..., Any]) -> Any:
+    """Return the intrinsic of this many constants whose code `generate` writes: numba wants each parameter named."""
     sizes = [types.intp] * (3 + n_constants)
     if n_constants == 3:
 
