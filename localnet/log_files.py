@@ -10,7 +10,7 @@ from committee.files import open_regular
 
 
 def open_log(path: Path, is_new: bool = False) -> BinaryIO:
-    """Open a log to be written on, or anew; only its owner may read the file, also if it was there before.
+    """Open a log for appending, emptied first if `is_new`; only its owner may read it, also if it existed before.
 
     Raises `NotRegular` when something else than a regular file is there, and `OSError`.
     """

@@ -25,14 +25,13 @@ class Ledger(NodeLedger, SpaceLedger, StakeLedger, Protocol):
     """A chain with Haulout's contracts, seen from one account (or from none: then only reading works)."""
 
     async def ether_wei(self, account: str) -> int:
-        """Return what an account has to pay for transactions with, in wei.
+        """Return the ether of an account, in wei, in the newest block that any endpoint tells of.
 
-        In the newest block that is told of when it is asked several times, as endpoints may be behind. Only where
-        this ledger has an account itself.
+        Only for a ledger that sends from an account itself.
         """
 
     async def balance(self, account: str) -> int:
-        """Stake tokens of an account."""
+        """Return the stake tokens of an account, in the smallest unit."""
 
     async def owner_of(self, epoch: int, shard: int) -> int:
         """Return the node that has a shard in an epoch that has begun or whose committee is selected.
@@ -44,7 +43,7 @@ class Ledger(NodeLedger, SpaceLedger, StakeLedger, Protocol):
         """Return the committee of an epoch that has begun, however long ago; None for another."""
 
     async def fines(self, node_id: int, epochs: Collection[int]) -> dict[int, int]:
-        """Return what a node was fined for storage proofs in these epochs, of those in which it was punished."""
+        """Return epoch → the node's fine for storage proofs, for those of the epochs in which it was punished."""
 
     async def quote(self, length: int, periods: int) -> Quote:
         """Return what a blob of `length` bytes takes and costs for `periods` periods."""
@@ -59,9 +58,9 @@ class Ledger(NodeLedger, SpaceLedger, StakeLedger, Protocol):
         """Send an account what it pays for transactions with, in the chain's smallest unit (wei)."""
 
     async def cancel_waiting(self) -> list[Transaction]:
-        """Replace the account's transactions that were sent and are not mined by such that do nothing.
+        """Replace the account's transactions that wait to be mined by transactions that do nothing.
 
-        Returns those that are mined; what the others were to do may have been done meanwhile.
+        Return the replacements that were mined; a transaction that was mined before its replacement has had its effect.
         """
 
     async def change_public_key(

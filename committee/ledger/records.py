@@ -83,7 +83,7 @@ class EpochState:
 
     @property
     def next_period(self) -> int:
-        """The period of the selected epoch; while none is selected, the one to come."""
+        """The period of the epoch that starts next: the current one for a replacement, else the period after it."""
         return self.period if self.next_is_replacement else self.period + 1
 
     def committee(self, epoch: int) -> Committee | None:

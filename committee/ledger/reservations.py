@@ -31,9 +31,9 @@ class SpaceLedger(Protocol):
         known_up_to: int | None = None,
         max_cost: int | None = None,
     ) -> tuple[int, Transaction]:
-        """Register a blob in a reservation of the account's: (object id, transaction). Pays the writing alone.
+        """Register a blob in a reservation of the account's: (object id, transaction). The account pays for writing.
 
-        `known_up_to`, and the gas that is kept for the certificate, as with `register_blob`.
+        `known_up_to` and `max_cost` are as for `register_blob`, and as much gas is kept for the certificate.
         """
 
     async def transfer_reservation(self, resource_id: int, to: str) -> Transaction:

@@ -134,7 +134,7 @@ class BlobLedger(Protocol):
     async def lost_objects(self, object_ids: Sequence[int], at: BlockMark) -> list[BlobRecord]:
         """Return the objects as they were at a block, of those that existed then and have been deleted since.
 
-        They are invalid if they are now.
+        They are marked as invalid if their blob is invalid by now.
         """
 
     async def blob_object(self, object_id: int) -> BlobRecord:

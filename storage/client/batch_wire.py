@@ -62,14 +62,14 @@ class Upload:
 
     @cached_property
     def most_bytes(self) -> int:
-        """The most bytes that it takes in a request."""
+        """The most bytes that the upload takes in a request, its head included."""
         metadata_bytes = len(self.metadata.to_bcs())
         symbols_bytes = sum(len(one.sliver.symbols) for one in self.slivers)
         frames_bytes = HEAD_BYTES + PART_FRAME_BYTES + len(self.slivers) * SLIVER_FRAME_BYTES
         return frames_bytes + metadata_bytes + symbols_bytes
 
     def part(self) -> Bytes:
-        """The part of it."""
+        """Return the upload's part of a request: metadata and slivers, as the node reads them into a `Part`."""
         metadata = self.metadata.to_bcs()
         parts: list[Bytes] = [uleb128(len(metadata)), metadata]
         for one in self.slivers:
@@ -79,7 +79,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Head:
-    """What stands of a blob before all parts."""
+    """What a request tells of one blob before the parts of all blobs."""
 
     blob_id: bytes
     n_slivers: int

@@ -39,7 +39,7 @@ class TooLong(Exception):
 
 
 class Made(Protocol):
-    """A body that is made in pieces, in threads, while it is sent; pieces that are sent again are made again."""
+    """A body whose pieces are made in threads while it is sent, and made anew when it is sent again."""
 
     def __len__(self) -> int: ...
 
@@ -48,20 +48,21 @@ class Made(Protocol):
 
 
 class Framed:
-    """A content between two short ones, of which no copy is made; from byte `start` of all on."""
+    """The body `head ‖ content ‖ tail`, which are not copied into one."""
 
     def __init__(self, head: bytes, content: memoryview | Made, tail: bytes, start: int = 0) -> None:
+        """The first `start` bytes of the body are left out."""
         self._head, self._content, self._tail, self._start = head, content, tail, start
 
     def __len__(self) -> int:
         return len(self._head) + len(self._content) + len(self._tail) - self._start
 
     def behind(self, start: int) -> Framed:
-        """Return the rest from a byte on."""
+        """Return the body without its first `start` bytes."""
         return Framed(self._head, self._content, self._tail, self._start + start)
 
     async def pieces(self) -> AsyncIterator[Bytes]:
-        """Yield the content in pieces of about PIECE_BYTES, and the short ones."""
+        """Yield the body: head and tail whole, the content in pieces of about PIECE_BYTES."""
         yield self._head[self._start :]
         start = max(0, self._start - len(self._head))
         if isinstance(self._content, memoryview):

@@ -135,7 +135,7 @@ class ResumableUpload(Exchange):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that ask the node to keep what arrives if the body breaks off; a rest is sent with its offset."""
+        """Headers that ask the node to keep what arrives if the body breaks off, and name the offset of a rest."""
         offset = {wire.UPLOAD_OFFSET: str(self.at_bytes)} if self.method == "PATCH" else {}
         return {wire.UPLOAD_COMPLETE: wire.TRUE} | offset
 

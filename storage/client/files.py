@@ -69,8 +69,9 @@ def source_of(text: str) -> Path:
 async def content_of(path: Path, check_size: SizeCheck) -> bytearray:
     """Return all that a file, a pipe or standard input holds.
 
-    `check_size` is asked before a file is read, and of a pipe whenever more has come. Raises what that raises, and
-    `FileError`, also for a file that changes while it is read. Cancelled, it ends at once.
+    `check_size` is called with the bytes of a file before it is read, and with the bytes read so far of a pipe
+    whenever there are more; what it raises ends the reading. Raises `FileError`, also for a file that changes while it
+    is read. A cancellation ends it at once.
     """
     with _told("cannot read", path), opened(await _opened_source(path)) as source:
         return await _content_of(path, source, check_size)

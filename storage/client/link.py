@@ -83,7 +83,7 @@ class Transfer:
         return is_well_begun or 0 < self.size_bytes - moved <= WAITED_FOR_S * self.bytes_per_s
 
     def spare(self, now_s: float) -> None:
-        """Judge the transfer from now on by the rate at which it has moved so far, or of late if that is lower."""
+        """Judge the transfer by its own rate from now on: the mean since it began, or the last one if that is lower."""
         so_far = self.moved() / max(LOOK_S, now_s - self.began_s)
         self.least_bytes_per_s = min(so_far, self.bytes_per_s) / TIMES_ITS_SHARE
         self.is_spared = True

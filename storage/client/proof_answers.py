@@ -31,7 +31,7 @@ class CannotAnswer(HauloutError):
 async def commitment_of(
     ledger: NodeLedger, member: Member, epoch: int, round_: Round
 ) -> tuple[MemberProof, Commitment]:
-    """Return a member's part in a round, and what its openings are held to. Raises `LedgerError`."""
+    """Return a member's part in a round, and the commitment that its openings are judged by. Raises `LedgerError`."""
     proof = await ledger.member_proof(epoch, member.node_id)
     held = await ledger.held_since(member.shards)
     return proof, Commitment(
@@ -46,7 +46,7 @@ async def commitment_of(
 async def drawn_openings(
     ledger: NodeLedger, client: MemberClient, grid: Parameters, member: Member, epoch: int, round_: Round
 ) -> dict[int, Opening]:
-    """Return the openings of the places that are not answered on chain yet, by their numbers.
+    """Return the openings of the places that the member has not answered on chain yet, by the places' numbers.
 
     Raises `LedgerError`, and `CannotAnswer` where the chain would refuse them, or the member does not show them.
     """

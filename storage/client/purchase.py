@@ -104,9 +104,10 @@ async def waiting_object(
 
 
 async def registered_meanwhile(ledger: ClientLedger, refused: LedgerRefused) -> BlobRecord:
-    """Return the object for whose sake the contract refused to register its blob again; raise any other refusal.
+    """Return the object that is the reason why the contract refused to register a blob once more.
 
-    The endpoint, which did not tell of the object, is waited for; after a while the refusal is raised.
+    `refused` is raised when it has another reason, or when the endpoint, which is behind, does not tell of the object
+    within BEHIND_PATIENCE_S.
     """
     if refused.reason != "RegisteredMeanwhile":
         raise refused
@@ -140,7 +141,7 @@ async def extend_until(ledger: ClientLedger, object_id: int, until: int) -> tupl
 
 
 class Purchase:
-    """What is paid on chain for one encoded blob, in its order."""
+    """The payments on chain for one encoded blob: registration, certification, extension."""
 
     def __init__(
         self, ledger: ClientLedger, storing: Storing, blob: EncodedBlob | LargeBlob, progress: Progress

@@ -262,7 +262,7 @@ class NodeTransport:
 
     @contextmanager
     def must_be_true(self) -> Iterator[None]:
-        """Turn whatever the reader of an answer stumbles over in this block into `NodeLied`."""
+        """A context in which an answer is read: any error there is raised as `NodeLied`."""
         try:
             yield
         except Exception as error:

@@ -68,10 +68,10 @@ class Uploading:
         self._pairs: dict[bytes, list[int]] = {}
 
     async def confirmations(self, items: Sequence[Item]) -> dict[Item, MemberSignature | NodeError]:
-        """Upload the member's pairs of each blob; return its confirmation of each, which holds, or why there is none.
+        """Upload the member's pairs of each blob; return for each the verified confirmation, or why there is none.
 
-        A blob that fails holds up no other one. What the node has dropped by the time that it is to confirm it is
-        uploaded once more: it had it for an object whose end it had not seen yet, and took it for the new one.
+        A blob that fails holds up no other one. Slivers that the node drops before it confirms them are uploaded once
+        more: the node had them for an earlier object of the blob, whose end it has seen only meanwhile.
         """
         outcomes = await self._uploaded(items)
         dropped = [one for one, outcome in outcomes.items() if _is_dropped(outcome)]

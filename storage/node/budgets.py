@@ -370,7 +370,7 @@ class Budget:
         self._paid_until = max(self._paid_until, now) + size_bytes / self._bytes_per_s
 
     def memory(self, size_bytes: int, requester: Requester = ITSELF) -> AbstractAsyncContextManager[None]:
-        """Hold memory of `size_bytes`, once it is free; more than there is counts as all."""
+        """A context that holds memory of `size_bytes`, once it is free; all of it for a request above the budget."""
         return self._memory.lent(size_bytes, requester)
 
     @property

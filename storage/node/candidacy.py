@@ -50,7 +50,11 @@ class Candidacy:
             self._has_news.set()
 
     async def run(self) -> None:
-        """See to it for ever: at the start, since anything may have happened before, and whenever there is news."""
+        """Stand for election again whenever the node is to; for ever.
+
+        It is looked at at the start, at each epoch's start, after an ejection, and after the pause that a refusal asks
+        for.
+        """
         while True:
             pause_s = await self._see_to_it()
             with contextlib.suppress(TimeoutError):

@@ -142,7 +142,7 @@ class NodeConfig(BaseSettings):
     bulk_memory_bytes: int = Field(default=budgets.MEMORY_BYTES, ge=2**20)
 
     def bulk_budget(self) -> budgets.Budget:
-        """A new budget for one direction of what can wait."""
+        """Return a new budget of bulk traffic: one for what the node receives, another for what it gives to peers."""
         return budgets.Budget(self.bulk_bytes_per_s, self.bulk_requests_at_once, self.bulk_memory_bytes)
 
     @field_validator("name")

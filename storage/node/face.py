@@ -73,7 +73,7 @@ class SymbolAt:
 
 
 class NodeFace(Protocol):
-    """The node behind the routes."""
+    """What the HTTP routes use of a node."""
 
     store: SliverStore
     view: ChainView

@@ -39,7 +39,7 @@ def connector(config: NodeConfig) -> Callable[[str], Objects] | None:
 
 
 def have_threads(config: NodeConfig) -> None:
-    """Give the running event loop THREADS threads if there is an object store: each read of it holds one meanwhile."""
+    """Give the running event loop THREADS threads if there is an object store, each read of which holds a thread."""
     if config.object_store:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "thread"))
 

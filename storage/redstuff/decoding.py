@@ -14,7 +14,10 @@ from storage.redstuff.parameters import Axis, Parameters
 
 
 class Decoding:
-    """A blob that is decoded from `p` primary slivers, each of them checked against its root before. No two threads."""
+    """A blob under decoding from `p` primary slivers, which the caller has checked against their roots.
+
+    Not for several threads at once.
+    """
 
     def __init__(self, shape: Parameters, engine: Engine, metadata: BlobMetadata) -> None:
         self._shape, self._engine, self._metadata = shape, engine, metadata

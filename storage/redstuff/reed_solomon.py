@@ -67,16 +67,16 @@ class Code:
 
     @cached_property
     def original_sums(self) -> Ints:
-        """For each position the logarithm of the product of its differences to others.
+        """For each position `x` the logarithm of the product of `x - y` over some other positions `y`.
 
-        They are those that hold originals, and those that are zero by definition.
+        These are the positions of the originals, and those that are zero by definition.
         """
         vanishing = self._zeros()
         vanishing[self.places[: self.k]] = 1
         return _log_sums(vanishing)
 
     def _zeros(self) -> Ints:
-        """For each position whether its symbol is zero by definition."""
+        """Return 1 for each position whose symbol is zero by definition, 0 for the others."""
         zeros = np.zeros(_power_of_two(self.positions), np.int64)
         if self.high:
             zeros[self.m + self.k :] = 1

@@ -65,7 +65,7 @@ class EndpointError(LedgerUnavailable):
 
     @property
     def is_revert(self) -> bool:
-        """Whether the endpoint says that a contract reverted (and so is well itself)."""
+        """Whether a contract reverted, by the endpoint's code, data or words: the endpoint itself is then in order."""
         is_coded = self.code in REVERT_CODES or self.data is not None
         return is_coded or "revert" in self.reason.lower()
 

@@ -44,25 +44,25 @@ class Connections:
 
     @contextlib.contextmanager
     def writer(self, doing: str = "write") -> Iterator[sqlite3.Connection]:
-        """The connection that writes."""
+        """Lend the connection that writes."""
         with self.using(doing):
             yield self._opened(self._writer)
 
     @contextlib.contextmanager
     def looker(self) -> Iterator[sqlite3.Connection]:
-        """The connection that reads single blobs."""
+        """Lend the connection that reads one blob's objects."""
         with self._looking, told(f"cannot read {self.path}"):
             yield self._opened(self._looker)
 
     @contextlib.contextmanager
     def pager(self) -> Iterator[sqlite3.Connection]:
-        """The connection that reads pages of many."""
+        """Lend the connection that reads the objects of many blobs."""
         with self._paging, told(f"cannot read {self.path}"):
             yield self._opened(self._pager)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep everybody else from reading and writing."""
+        """Keep all other threads from reading and writing."""
         with self._using, self._looking, self._paging:
             yield
 
@@ -85,7 +85,7 @@ class Connections:
             self._disconnect()
 
     def remove(self) -> None:
-        """Close, and remove the file with its log."""
+        """Close all connections, and remove the database's file and its log."""
         self._disconnect()
         for path in files_of(self.path):
             try:

@@ -53,7 +53,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What one page is asked for."""
+    """The request for one page: whose slivers it is to have, how many bytes come, and the signed message."""
 
     blob_ids: Sequence[bytes]
     size_bytes: int
@@ -70,7 +70,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Good:
-    """What is to be stored of a page."""
+    """The verified slivers and metadata of a page, to be stored."""
 
     slivers: Sequence[NewSliver]
     metadata: dict[bytes, Bytes]

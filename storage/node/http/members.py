@@ -45,13 +45,13 @@ class MemberHandlers:
         ]
 
     async def sign_of_life(self, request: web.Request) -> web.Response:
-        """Sign a number that the asking node has made up."""
+        """Answer with this node's signature of a number that the asking node has made up."""
         nonce = _nonce(request)
         async with self._admission.turn(request):
             return json_answer(wire.signed(*await asyncio.to_thread(self._node.sign_of_life, nonce)))
 
     async def members_sign_of_life(self, request: web.Request) -> web.Response:
-        """Have a fellow member sign it, for one that the member does not answer."""
+        """Answer with another member's signature of the asking node's number, for a node that it does not answer."""
         node_id, nonce = number(request.match_info["node_id"], "node id"), _nonce(request)
         turns = self._fetching.get(node_id) or Turns(
             Pool(FETCHED_AT_ONCE, is_divided=True, for_members=True), FETCHES_IN_LINE

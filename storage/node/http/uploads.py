@@ -64,7 +64,7 @@ class Upload:
 
     @property
     def is_moving(self) -> bool:
-        """Whether a request of this upload is under way whose bytes still come, or wait for this node to read them."""
+        """Whether a body arrives: its last bytes came less than QUIET_S ago, or wait for this node to read them."""
         if self.body is None:
             return False
         return not self.body.is_read or asyncio.get_running_loop().time() - self.body.came_s < QUIET_S

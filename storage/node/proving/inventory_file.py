@@ -55,7 +55,10 @@ class InventoryFile:
         return Inventory(self.tree.root(), count, last.offset + last.symbol_size)
 
     def require_whole(self) -> None:
-        """Raise `ValueError` if an entry is not the tree's leaf; the tree goes then, so that both are made anew."""
+        """Raise `ValueError` if an entry is not the tree's leaf; then the tree's file is removed.
+
+        Without it the inventory counts as not there, and file and tree are made anew.
+        """
         for entry, node in zip(self.entries(), self.tree.leaves(), strict=True):
             if leaf_hash(entry.leaf()) != node:
                 self.tree.path.unlink(missing_ok=True)

@@ -147,7 +147,10 @@ class Proving:
             return replace(opening, commitment_path=path)
 
     def entry_at(self, term: Term, offset: int) -> Entry | None:
-        """Return the entry of the blob that an offset names; None while there is no inventory, or none so heavy."""
+        """Return the entry of the blob that an offset into the inventory names.
+
+        None while there is no inventory, and for an offset behind its end.
+        """
         with told(f"cannot read the inventory in {self._folder}"):
             found = existing(lambda: InventoryFile(self._of(term)))
             return None if found is None or offset >= found.inventory().weight else found.find(offset)[1]
@@ -214,7 +217,7 @@ class Proving:
     def forget_others(self, term: Term) -> None:
         """Delete what was made for other epochs, as far as that is possible, and nothing outside the node's folder.
 
-        A link, or anything else, in the place of the folder of all terms or of this one loses its name first.
+        What else stands in the place of the folder of all terms, or of this term's, is cleared away (`clear_away`).
         """
         with told(f"cannot read {self._folder}"):
             with self._making:
@@ -231,7 +234,7 @@ class Proving:
         return self._folder / f"{term.epoch}-{term.start.hash.hex()}"
 
     def _made(self, term: Term) -> Path:
-        """Return the folder of a term; what else has its name loses it."""
+        """Return the folder of a term, made if need be; what else has its name is cleared away."""
         for folder in (self._folder, self._of(term)):
             try:
                 require_folder(folder)

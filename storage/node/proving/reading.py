@@ -17,7 +17,10 @@ Found = TypeVar("Found")
 
 
 def nodes_under(path: Path, root: bytes, count: int) -> list[bytes]:
-    """Return the nodes in a file over which a root is, or one that begins so. Raises `OSError`, `ValueError`."""
+    """Return the `count` nodes in a file, whose root is `root` in its first COMMITMENT_BYTES.
+
+    Raises `ValueError` when they are not, and `OSError`.
+    """
     with opened_to_read(path) as file:
         kept = file.read(count * HASH_BYTES + 1)
     nodes = [kept[at : at + HASH_BYTES] for at in range(0, len(kept), HASH_BYTES)]

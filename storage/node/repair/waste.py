@@ -15,7 +15,7 @@ from storage.redstuff import Axis
 
 
 class Waste:
-    """What was wasted on slivers in the handover into `epoch` that are not stored yet. Any thread may call."""
+    """The bytes that the handover into `epoch` has wasted on slivers which are not stored yet. Any thread may call."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
@@ -23,7 +23,7 @@ class Waste:
         """(blob id, shard, axis) → bytes."""
 
     def __bool__(self) -> bool:
-        """Whether anything is to be taken over."""
+        """Return whether any bytes wait to be taken over into a stored sliver's tally."""
         return any(self._bytes.values())
 
     def add(self, blob_id: bytes, shard: int, axis: Axis, size_bytes: int) -> None:

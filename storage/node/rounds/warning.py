@@ -84,7 +84,7 @@ def _path(length: int) -> tuple[bytes, ...]:
 
 
 class Warnings:
-    """The warnings of one node, which `warn` keeps in its own part in the round."""
+    """Finds what may fail a node's storage proof, and warns of it in the log and in `OwnPart`, which health shows."""
 
     def __init__(self, view: ChainView, code: RedStuff, proving: Proving) -> None:
         self._view = view

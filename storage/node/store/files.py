@@ -62,7 +62,7 @@ class SegmentName(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """What is to be written to one segment."""
+    """Slivers to be appended to one segment."""
 
     name: SegmentName
     offset: int

@@ -79,7 +79,7 @@ class Healing:
 
     @property
     def waiting(self) -> int:
-        """Blobs that are to be looked after, those at work included; one more while the search for others goes on."""
+        """Blobs to be healed, those being healed included; one more while the search for such blobs goes on."""
         return len(self._line) + len(self._at_work) + len(self._retries) + self._is_searching
 
     def look_after(self, blob_id: bytes) -> None:

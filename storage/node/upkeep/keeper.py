@@ -78,7 +78,7 @@ class Attempt:
 
     @property
     def is_done(self) -> bool:
-        """Whether the newest state has the step."""
+        """Whether the step is done on chain, by this account or another one."""
         return self.outcome in (Outcome.DONE, Outcome.DONE_BEFORE)
 
 
