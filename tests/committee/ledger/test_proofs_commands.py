@@ -225,7 +225,7 @@ async def test_an_account_answers_what_was_drawn_of_a_node(
         return (await shown(client, asked, page))[::-1]
 
     monkeypatch.setattr(MemberClient, "openings", wrong)
-    with pytest.raises(CannotAnswer, match="place 0 is wrong"):
+    with pytest.raises(CannotAnswer, match=r"place \d+ is wrong"):
         await other.run("proofs", "answer", node)
     monkeypatch.setattr(MemberClient, "openings", shown)
     planned = await other.run("proofs", "answer", node, "--dry-run")
