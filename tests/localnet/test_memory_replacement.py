@@ -19,9 +19,7 @@ OTHERS = {1: (0, 1, 2), 2: (3, 4, 5), 4: (8, 9)}
 def chain_of(holdings: Mapping[int, Sequence[int]], parameters: Parameters = PARAMETERS) -> MemoryChain:
     """A chain in its first epoch."""
     chain = MemoryChain(parameters)
-    for node_id in holdings:
-        chain.add_node(f"node-{node_id}", "http://x:1", SecretKey(node_id).public_key)
-    chain.stand({node_id: len(shards) for node_id, shards in holdings.items()})
+    chain.add_candidates(holdings)
     chain.start(holdings)
     return chain
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from committee.bls import SecretKey
 from committee.ledger.evm import DeploymentParameters, EvmLedger
 from localnet.network import LocalNetwork
 from localnet.node_process import NodeProcess
@@ -62,8 +61,7 @@ async def check_a_damaged_folder_is_repaired(scenario: Scenario, node: NodeProce
 async def test_what_was_owed_when_a_handover_was_closed_is_to_be_attested_too(tmp_path: Path) -> None:
     chain = MemoryChain(PARAMETERS)
     turned = {1: SHARDS[2], 2: SHARDS[1], 3: SHARDS[3], 4: SHARDS[4]}
-    for node_id in SHARDS:
-        chain.add_node(f"node-{node_id}", "http://x:1", SecretKey(node_id).public_key)
+    chain.add_candidates(SHARDS)
     chain.start(SHARDS)
     chain.start(turned)
     network = LocalNetwork(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
+from committee.bls import SecretKey
 from committee.errors import LedgerRefused, LedgerReorganised
 from committee.ledger import (
     Absence,
@@ -187,6 +188,12 @@ class MemoryChain:
         """Register a node, a candidate without stake, whose account has its name; its id."""
         self.send("Registry.registerNode", registry.register_node, name, name, address, public_key, None)
         return len(self.nodes)
+
+    def add_candidates(self, shards: Shards) -> None:
+        """Register nodes 1, 2, … that are not to be reached; the stake of each is the number of its `shards`."""
+        for node_id in shards:
+            self.add_node(f"node-{node_id}", "http://x:1", SecretKey(node_id).public_key)
+        self.stand({node_id: len(held) for node_id, held in shards.items()})
 
     def move_node(self, node_id: int, address: str) -> None:
         """Name another address for a node."""

@@ -6,7 +6,6 @@ import dataclasses
 
 import pytest
 
-from committee.bls import SecretKey
 from committee.errors import LedgerRefused
 from committee.ledger import EpochStep, Parameters, StepKind, next_step, pay_out_step
 from tests.memory_chain import MemoryChain
@@ -17,9 +16,7 @@ MOVED = {1: SHARDS[2], 2: SHARDS[1], 3: SHARDS[3], 4: SHARDS[4]}
 
 def chain_with(parameters: Parameters) -> MemoryChain:
     chain = MemoryChain(parameters, time_s=1000)
-    for node_id in SHARDS:
-        chain.add_node(f"node-{node_id}", "http://x:1", SecretKey(node_id).public_key)
-    chain.stand({node_id: len(shards) for node_id, shards in SHARDS.items()})
+    chain.add_candidates(SHARDS)
     return chain
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from committee.bls import SecretKey
 from storage.node.chain import ChainView
 from tests.memory_chain import MemoryChain
 from tests.storage.network import PARAMETERS, SHARDS
@@ -20,9 +19,7 @@ class Chain(MemoryChain):
 
     def __init__(self) -> None:
         super().__init__(PARAMETERS)
-        for node_id in SHARDS:
-            self.add_node(f"node-{node_id}", "http://x:1", SecretKey(node_id).public_key)
-        self.stand({node_id: len(shards) for node_id, shards in SHARDS.items()})
+        self.add_candidates(SHARDS)
         self.go_on(REGULAR)
 
     def go_on(self, kind: str) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from committee.bls import SecretKey
 from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger import StepKind, Transaction
 from committee.rota import draw_order
@@ -91,9 +90,7 @@ class Members:
 
     def __init__(self) -> None:
         self.chain = MemoryChain(PARAMETERS)
-        for node_id in SHARDS:
-            self.chain.add_node(f"node-{node_id}", "http://x:1", SecretKey(node_id).public_key)
-        self.chain.stand({node_id: len(shards) for node_id, shards in SHARDS.items()})
+        self.chain.add_candidates(SHARDS)
         self.chain.start(SHARDS)
         self.sent: list[tuple[int, StepKind]] = []
         self.ledgers: dict[int, KeepersLedger] = {}
