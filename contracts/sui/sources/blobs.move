@@ -110,8 +110,12 @@ public(package) fun create(terms: Terms, ctx: &mut TxContext) {
 /// Changes prices and capacity, for what is reserved and registered from now on. Aborts with `EInvalidPrice`.
 public fun set_terms(blobs: &mut Blobs, _: &GovernorCap, terms: Terms) {
     assert!(terms.price() > 0, EInvalidPrice);
-    let state = blobs.state_mut();
-    state.terms = terms;
+    blobs.change_terms(terms);
+}
+
+/// Changes prices and capacity to what the members have voted for; the price is above 0.
+public(package) fun change_terms(blobs: &mut Blobs, terms: Terms) {
+    blobs.state_mut().terms = terms;
     event::emit(TermsChanged { terms });
 }
 

@@ -26,7 +26,14 @@ public(package) fun set<T: copy + drop + store>(self: &mut Changes<T>, period: u
     }
 }
 
-/// Returns the value in a period.
+/// Forgets what counts in no period from `period` on.
+public(package) fun forget_before<T: copy + drop + store>(self: &mut Changes<T>, period: u32) {
+    while (self.changes.length() > 1 && self.changes[1].from_period <= period) {
+        self.changes.remove(0);
+    }
+}
+
+/// Returns the value in a period that is not forgotten.
 public(package) fun at<T: copy + drop + store>(self: &Changes<T>, period: u32): T {
     let mut place = self.changes.length() - 1;
     while (place > 0 && self.changes[place].from_period > period) place = place - 1;

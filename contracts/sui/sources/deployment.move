@@ -1,6 +1,7 @@
 /// Makes the shared objects of a deployment, once.
 module haulout::deployment;
 
+use haulout::ballot;
 use haulout::blobs;
 use haulout::haul::HAUL;
 use haulout::parameters::{Opening, Parameters};
@@ -41,6 +42,7 @@ public fun create(
     registry::create(ctx);
     staking::create(treasury, evidence_window_s, ctx);
     blobs::create(terms, ctx);
+    ballot::create(ctx);
     system.share();
     (governor_cap, guardian_cap)
 }

@@ -65,8 +65,8 @@ class Deployment:
         self.transaction.host.note_new_id(RANDOM_ID)
         self.transaction.call("random", "create", package=SUI)
         self.random = self.output("Random")
-        self.system, self.registry, self.staking, self.blobs = (
-            Ref([self.output(name)], 0) for name in ("System", "Registry", "Staking", "Blobs")
+        self.system, self.registry, self.staking, self.blobs, self.ballot = (
+            Ref([self.output(name)], 0) for name in ("System", "Registry", "Staking", "Blobs", "Ballot")
         )
 
     def call(self, module: str, name: str, *arguments: Value, sender: bytes = OWNER) -> Any:

@@ -43,6 +43,7 @@ class MainNetwork(Network):
         self.now_s = 2_000_000_000
         self.chain.clock = lambda: 1000 * self.now_s
         self.staking = written(self.creation, "Staking")
+        self.ballot = written(self.creation, "Ballot")
         self.haul = Datatype(ModuleId(self.package, "haul"), "HAUL")
         coins = objects(self.creation, "Coin")
         (self.purse,) = (coin.id for coin in coins if coin.type.arguments == (self.haul,))
@@ -87,6 +88,34 @@ class MainNetwork(Network):
         effects = self.wallet.succeed(draft)
         self.chain.limits = Limits()
         return [(one.type.name, self.chain.codec.decode(one.type, one.contents)) for one in effects.events]
+
+    def vote(self, node_ids: Iterable[int]) -> None:
+        """Vote for nodes, each for a price of its own."""
+        draft = self.wallet.draft()
+        ballot, *shared = draft.object(self.ballot.id), *read(draft, self.system.id, self.registry.id)
+        for node_id in node_ids:
+            terms = draft.call(
+                self.package, "terms::new", u64(1000 - 7 * node_id), u64(node_id), u64(1 << 40)
+            )
+            cap = draft.object(self.operator_caps[node_id])
+            draft.call(self.package, "ballot::vote", ballot, *shared, cap, terms)
+        self.wallet.succeed(draft)
+
+    def decide(self) -> list[str]:
+        """Have the votes counted; return the names of the events."""
+        draft = self.wallet.draft()
+        blobs = written(self.creation, "Blobs").id
+        draft.call(
+            self.package,
+            "ballot::decide",
+            draft.object(self.ballot.id),
+            *read(draft, self.system.id),
+            draft.object(blobs),
+        )
+        self.chain.limits = Limits(steps=MOST_STEPS)
+        effects = self.wallet.succeed(draft)
+        self.chain.limits = Limits()
+        return [one.type.name for one in effects.events]
 
     def select(self) -> dict[int, list[int]]:
         """Select the next period's committee; return its members and their shards."""
@@ -150,6 +179,8 @@ def test_epochs_of_the_main_network_stay_within_the_limits() -> None:
     first = network.select()
     assert {len(shards) for shards in first.values()} == {N_SHARDS // N_MEMBERS}
     assert network.start() == ["EpochStarted", "HandoverDone"]
+    for half in (range(1, 51), range(51, 101)):
+        network.vote(half)
     ejected = network.eject(100, 1, range(67))
     assert ejected == ["MemberEjected", "CandidateBarred", "CandidateLeft"]
     second = network.replace()
@@ -165,3 +196,4 @@ def test_epochs_of_the_main_network_stay_within_the_limits() -> None:
     assert network.attest(1, 3, gained[:200]) == ["ShardsAttested", "HandoverDone"]
     assert network.attest(1, 3, gained[200:]) == ["ShardsAttested"]
     assert len(gained) > 400
+    assert network.decide() == ["Decided", "TermsChanged"]

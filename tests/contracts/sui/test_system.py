@@ -49,7 +49,7 @@ def test_deployment_shares_its_objects_and_tells_what_it_is_made_of() -> None:
     deployment = System()
     outputs = deployment.transaction.host.outputs.values()
     shared = {one.type.name for one in outputs if one.owner == Owner(OwnerKind.SHARED)}
-    assert shared == {"System", "Registry", "Staking", "Blobs", "Random"}, "and Sui's own"
+    assert shared == {"System", "Registry", "Staking", "Blobs", "Ballot", "Random"}, "and Sui's own"
     parameters = deployment.parameters(USUAL)
     told = dict(deployment.events())
     assert told["RegistryCreated"] == [id_of(deployment.registry.get())]
