@@ -23,7 +23,7 @@ from typing import ClassVar
 from weakref import WeakValueDictionary
 
 from committee.errors import LedgerUnavailable
-from committee.ledger.evm import machine_lock
+from committee.ledger import machine_lock
 
 LOCK_LIMIT_S = 60.0
 """No sender waits longer for the others of its account."""

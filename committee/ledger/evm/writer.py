@@ -10,8 +10,9 @@ from typing import Any
 from committee import bls
 from committee.certificate import Certificate
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable
+from committee.ledger import machine_lock
 from committee.ledger.events import BlobRegistered
-from committee.ledger.evm import decode, machine_lock
+from committee.ledger.evm import decode
 from committee.ledger.evm.calls import Caller
 from committee.ledger.evm.sender import Receipt
 from committee.ledger.interface import DryRun

@@ -43,7 +43,7 @@ class SuiRpc:
         An endpoint that serves another chain is not used. Raises `LedgerError` for what is no endpoint.
         """
         self.endpoints = [Endpoint(one) for one in listed(providers)]
-        self._chain = chain
+        self.chain = chain
         self._is_closed = False
         self._subscriptions = -1
 
@@ -74,8 +74,12 @@ class SuiRpc:
         request: Request,
         read: Callable[[Answer], Result],
         limit_bytes: int = ANSWER_LIMIT_BYTES,
+        *,
+        is_repeatable: bool = True,
     ) -> Result:
         """Return what `read` makes of the answer to a request.
+
+        One that is not repeatable is sent to one endpoint and once.
 
         Whatever `read` raises makes another endpoint be asked: `CallRefused` without blame, anything else as after any
         other failure. Raises `CallRefused` or `AnswerTooLarge` when an endpoint that is well says so and no other one
@@ -86,7 +90,7 @@ class SuiRpc:
         passed_over: dict[Endpoint, LedgerError] = {}
         trouble: LedgerUnavailable | None = None
         failures = dict.fromkeys(self.endpoints, 0)
-        for _ in range(TRIES + len(self.endpoints) - 1):
+        for _ in range(TRIES + len(self.endpoints) - 1 if is_repeatable else 1):
             able = [endpoint for endpoint in self.endpoints if endpoint not in passed_over]
             able.sort(key=failures.__getitem__)
             if passed_over:  # an endpoint has answered already: one that rests is not waited for
@@ -201,10 +205,10 @@ class SuiRpc:
             served = read_digest(answer.chain_id)
         except (CallRefused, AnswerTooLarge, ValueError) as error:
             raise EndpointFault(f"{endpoint} does not tell which chain it serves: {error}") from None
-        if served != self._chain:
+        if served != self.chain:
             fault = EndpointFault(
                 f"{endpoint} serves chain {digest_text(served)}, but the deployment is on chain "
-                f"{digest_text(self._chain)}: use an endpoint of that chain, or the manifest of this one"
+                f"{digest_text(self.chain)}: use an endpoint of that chain, or the manifest of this one"
             )
             endpoint.put_away(fault, clock())
             raise fault

@@ -39,6 +39,19 @@ BATCH_GET_OBJECTS = Method(
 LIST_OWNED_OBJECTS = Method(
     "StateService", "ListOwnedObjects", v2.ListOwnedObjectsRequest, v2.ListOwnedObjectsResponse
 )
+GET_EPOCH = Method("LedgerService", "GetEpoch", v2.GetEpochRequest, v2.GetEpochResponse)
+SIMULATE_TRANSACTION = Method(
+    "TransactionExecutionService",
+    "SimulateTransaction",
+    v2.SimulateTransactionRequest,
+    v2.SimulateTransactionResponse,
+)
+EXECUTE_TRANSACTION = Method(
+    "TransactionExecutionService",
+    "ExecuteTransaction",
+    v2.ExecuteTransactionRequest,
+    v2.ExecuteTransactionResponse,
+)
 SUBSCRIBE_CHECKPOINTS = Method(
     "SubscriptionService",
     "SubscribeCheckpoints",

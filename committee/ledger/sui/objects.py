@@ -70,9 +70,9 @@ class Objects:
     def __init__(self, rpc: SuiRpc) -> None:
         self._rpc = rpc
 
-    async def head(self) -> BlockMark:
-        """Return the newest checkpoint: its sequence number and its digest. Checkpoints are final."""
-        request = v2.GetCheckpointRequest(read_mask=mask("sequence_number", "digest"))
+    async def head(self, number: int | None = None) -> BlockMark:
+        """Return a checkpoint's sequence number and digest, the newest one's when None. Checkpoints are final."""
+        request = v2.GetCheckpointRequest(sequence_number=number, read_mask=mask("sequence_number", "digest"))
         return await self._rpc.ask(GET_CHECKPOINT, request, _mark)
 
     async def time_s(self, number: int | None = None) -> int:
@@ -92,11 +92,13 @@ class Objects:
             found += await self._rpc.ask(BATCH_GET_OBJECTS, request, _reader(some))
         return found
 
-    async def one(self, id_: bytes) -> ObjectVersion:
-        """Return the newest version of an object. Raises `LedgerUnavailable` when no endpoint has it."""
-        (found,) = await self.newest([id_])
-        if found is None:
-            raise LedgerUnavailable(f"the chain's endpoint does not have the object {address_text(id_)}")
+    async def at_version(self, id_: bytes, version: int) -> ObjectVersion | None:
+        """Return an object in one of its versions, None when no endpoint keeps that one."""
+        request = v2.BatchGetObjectsRequest(
+            requests=[v2.GetObjectRequest(object_id=address_text(id_), version=version)],
+            read_mask=mask(*_OBJECT_MASK),
+        )
+        (found,) = await self._rpc.ask(BATCH_GET_OBJECTS, request, _reader([id_]))
         return found
 
     async def owned(self, account: bytes, type_: str, limit: int = PAGE_SIZE * PAGES) -> list[ObjectVersion]:

@@ -13,6 +13,7 @@ try:
     import betterproto2
     import pysui.sui.sui_grpc.suimsgs.google.protobuf as protobuf
     import pysui.sui.sui_grpc.suimsgs.sui.rpc.v2 as v2
+    import pysui_fastcrypto as fastcrypto
     from grpclib.client import Channel, Stream
     from grpclib.const import Cardinality, Status
     from grpclib.encoding.proto import ProtoCodec
@@ -31,6 +32,7 @@ __all__ = [
     "Stream",
     "base58",
     "betterproto2",
+    "fastcrypto",
     "protobuf",
     "v2",
 ]

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from committee.errors import LedgerUnavailable
-from committee.ledger.evm import AccountKey, Deployment, EvmLedger, machine_lock
+from committee.ledger import machine_lock
+from committee.ledger.evm import AccountKey, Deployment, EvmLedger
 from committee.ledger.evm.nonces import Nonces
 from tests.live_objects import live_objects
 
@@ -88,7 +89,7 @@ async def test_senders_without_a_common_lock_take_the_next_nonce(
     launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = await launch()
-    monkeypatch.setattr("committee.ledger.evm.machine_lock._open", lambda name, create: None)
+    monkeypatch.setattr("committee.ledger.machine_lock._open", lambda name, create: None)
     monkeypatch.setattr("committee.ledger.evm.broadcast.LOOK_PAUSE_S", 0.01)
     await network.chain.request("evm_setAutomine", False)
     await network.chain.request("evm_setIntervalMining", 1)
@@ -252,9 +253,7 @@ async def test_a_lock_that_was_used_lately_is_never_held_by_a_look_for_abandoned
     async with Nonces(1, ACCOUNT).turn():
         pass
     locked = list[int]()
-    monkeypatch.setattr(
-        "committee.ledger.evm.machine_lock.fcntl.flock", lambda file, how: locked.append(file)
-    )
+    monkeypatch.setattr("committee.ledger.machine_lock.fcntl.flock", lambda file, how: locked.append(file))
     machine_lock.remove_abandoned()
     assert locked == []
     (file,) = folder.iterdir()
@@ -276,7 +275,7 @@ async def test_whoever_waits_for_a_lock_file_that_is_removed_gets_another(
             Nonces(1, HOLDER).close()
         locked(file, how)
 
-    monkeypatch.setattr("committee.ledger.evm.machine_lock.fcntl.flock", lock_late)
+    monkeypatch.setattr("committee.ledger.machine_lock.fcntl.flock", lock_late)
     async with Nonces(1, ACCOUNT).turn():
         (file,) = folder.iterdir()
         assert file.stat().st_mtime > time.time() - machine_lock.ABANDONED_S

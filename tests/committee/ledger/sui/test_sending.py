@@ -1,0 +1,548 @@
+"""Transactions of an account: sent once through lost answers, outages and kills, and never two of one version."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from committee.bls import SecretKey
+from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable, TransactionUnknown
+from committee.ledger.sui import bcs
+from committee.ledger.sui.deployment import SuiDeployment
+from committee.ledger.sui.gas import Gassing
+from committee.ledger.sui.grpc import SuiRpc
+from committee.ledger.sui.keys import SuiKey
+from committee.ledger.sui.objects import Objects
+from committee.ledger.sui.outcomes import Failure, Outcome, refusal_of
+from committee.ledger.sui.package import Package
+from committee.ledger.sui.sending import Sent, SuiSender
+from committee.ledger.sui.signed import Signed
+from committee.ledger.sui.transactions import GAS_COIN, Draft, Owned, Pure, Shared, Version
+from committee.ledger.sui.wire import v2
+from localnet.sui_double.chain import Chain
+from localnet.sui_double.rpc.server import SuiDouble
+from localnet.sui_double.transactions import OwnedInput, read_transaction
+from tests.committee.ledger.sui.registered import newest
+from tests.contracts.sui.network import Network, written
+from tests.localnet.sui_double.packages import needs_framework
+from tests.localnet.sui_double.wallet import Wallet
+
+pytestmark = needs_framework
+
+OTHER = bytes([0xEE]) * 32
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("committee.ledger.health.FIRST_REST_S", 0.001)
+    monkeypatch.setattr("committee.ledger.health.LONGEST_REST_S", 0.01)
+    monkeypatch.setattr("committee.ledger.sui.sending.FIRST_POLL_S", 0.001)
+    monkeypatch.setattr("committee.ledger.sui.sending.LONGEST_POLL_S", 0.02)
+
+
+class Submitted:
+    """All that was handed to the chain, and what of it was executed."""
+
+    def __init__(self, chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.users: dict[tuple[bytes, int], set[bytes]] = defaultdict(set)
+        """(object, version) → digests of the transactions that use it and were handed over."""
+        self.handed_over: list[bytes] = []
+        self.losses = 0
+        """Transactions, from now on, that do not arrive."""
+        self._submit = chain.submit
+        monkeypatch.setattr(Chain, "submit", self)
+
+    def __call__(self, data: bytes, signatures: list[bytes]) -> Any:
+        transaction = read_transaction(data)
+        refs = [one.ref for one in transaction.inputs if isinstance(one, OwnedInput)]
+        for ref in (*refs, *transaction.gas.coins):
+            self.users[ref.id, ref.version].add(transaction.digest)
+        self.handed_over.append(transaction.digest)
+        if self.losses:
+            self.losses -= 1
+            raise GRPCError(Status.UNAVAILABLE, "it is lost on the way")
+        return self._submit(data, signatures)
+
+    def check(self) -> None:
+        """Fail if two transactions of one version of an object were ever handed over."""
+        assert [users for users in self.users.values() if len(users) > 1] == []
+
+
+class Account:
+    """An account that operates a node, and a folder for what it signs."""
+
+    _number = 0
+
+    def __init__(self, network: Network, rpc: SuiRpc, package: Package, folder: Path) -> None:
+        Account._number += 1
+        self.network, self.rpc, self.package, self.folder = network, rpc, package, folder
+        self.key = SuiKey.generate()
+        network.chain.fund(self.key.address)
+        self.owner = Wallet(network.chain, f"owner of {Account._number}")
+        draft = self.owner.draft()
+        caps = network.register(draft, self.owner.address, SecretKey(5000 + Account._number))
+        draft.transfer(self.owner.address, caps[0])
+        draft.transfer(self.key.address, caps[1])
+        effects = self.owner.succeed(draft)
+        self.owner_cap, self.cap = written(effects, "OwnerCap").id, written(effects, "OperatorCap").id
+
+    def sender(self, folder: Path | None = None) -> SuiSender:
+        return SuiSender(self.rpc, self.key, self.package, folder or self.folder)
+
+    def move(self, address: str) -> Draft:
+        """Return the transaction that changes where the node is reached."""
+        draft = Draft()
+        draft.call(
+            self.network.package,
+            "registry::change_network_address",
+            Shared(self.network.registry.id, is_mutable=True),
+            Owned(self.cap),
+            Pure(bcs.text(address)),
+            Pure(bcs.sequence(bytes(32))),
+        )
+        return draft
+
+    def pay(self, mist: int) -> Draft:
+        """Return the transaction that gives another account something."""
+        draft = Draft()
+        draft.transfer(OTHER, draft.split(GAS_COIN, mist))
+        return draft
+
+    def replace_operator(self) -> None:
+        """Take the capability's meaning from it, as the node's owner."""
+        draft = self.owner.draft()
+        registry = draft.object(self.network.registry.id)
+        replaced = draft.call(
+            self.network.package, "registry::replace_operator", registry, draft.object(self.owner_cap)
+        )
+        draft.transfer(self.owner.address, replaced)
+        self.owner.succeed(draft)
+
+    def paid(self) -> list[int]:
+        """Return what the other account has got from this one, sorted."""
+        chain = self.network.chain
+        return sorted(
+            int.from_bytes(coin.contents[32:], "little")
+            for coin in chain.objects.owned_by(OTHER)
+            if read_transaction_of(chain, coin.previous_transaction) == self.key.address
+        )
+
+
+def read_transaction_of(chain: Chain, digest: bytes) -> bytes:
+    """Return who sent a transaction."""
+    return chain.ledger.transactions[digest].effects.transaction.sender
+
+
+@pytest.fixture
+def submitted(network: Network, monkeypatch: pytest.MonkeyPatch) -> Submitted:
+    return Submitted(network.chain, monkeypatch)
+
+
+@pytest.fixture
+def account(network: Network, rpc: SuiRpc, package: Package, tmp_path: Path) -> Account:
+    return Account(network, rpc, package, tmp_path / "signed")
+
+
+@pytest.fixture
+def sender(account: Account) -> SuiSender:
+    return account.sender()
+
+
+async def test_transaction_succeeds_in_a_checkpoint(
+    network: Network, account: Account, sender: SuiSender
+) -> None:
+    sent = await sender.send("registry.changeNetworkAddress", account.move("http://moved.example:1"))
+    assert sent.transaction.block == newest(network)
+    assert sent.transaction.gas_used == 1_000_000
+    ((type_, contents),) = sent.outcome.events
+    event = account.package.decode(account.package.type("registry", "NetworkAddressChanged"), contents)
+    assert type_.endswith("::registry::NetworkAddressChanged")
+    assert event["network_address"] == "http://moved.example:1"
+    assert sender._signed.open() == []
+
+
+async def test_refusal_has_the_errors_name_and_nothing_is_sent(
+    account: Account, sender: SuiSender, submitted: Submitted
+) -> None:
+    with pytest.raises(
+        LedgerRefused, match=r"refused move: InvalidNetworkAddress \(module=registry\)"
+    ) as refused:
+        await sender.send("move", account.move("nowhere"))
+    assert "give scheme, host and port" in refused.value.hint
+    assert submitted.handed_over == []
+
+
+async def test_abort_that_no_simulation_has_seen_is_refused(
+    account: Account, sender: SuiSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_over = sender._hand_over
+
+    async def late(signed: Signed) -> Any:
+        account.replace_operator()
+        return await hand_over(signed)
+
+    monkeypatch.setattr(sender, "_hand_over", late)
+    with pytest.raises(LedgerRefused, match="refused move: NotOperator"):
+        await sender.send("move", account.move("http://moved.example:1"))
+    monkeypatch.undo()
+    await sender.send("pay", account.pay(7))
+
+
+async def test_lost_answer_is_looked_up_before_anything_is_sent(
+    double: SuiDouble,
+    account: Account,
+    sender: SuiSender,
+    submitted: Submitted,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    ask = SuiRpc.ask
+
+    async def recorded(self: SuiRpc, method: Any, *rest: Any, **more: Any) -> Any:
+        asked.append(method.name)
+        return await ask(self, method, *rest, **more)
+
+    monkeypatch.setattr(SuiRpc, "ask", recorded)
+    double.faults.lost_answers = 1
+    await sender.send("pay", account.pay(11))
+    assert account.paid() == [11]
+    assert len(submitted.handed_over) == 1
+    sent_at = asked.index("ExecuteTransaction")
+    assert asked[sent_at + 1] == "GetTransaction"
+    assert asked.count("ExecuteTransaction") == 1
+
+
+async def test_transaction_that_did_not_arrive_is_sent_again_as_it_is(
+    account: Account, sender: SuiSender, submitted: Submitted
+) -> None:
+    submitted.losses = 2
+    await sender.send("pay", account.pay(12))
+    assert account.paid() == [12]
+    assert len(submitted.handed_over) == 3
+    assert len(set(submitted.handed_over)) == 1
+
+
+async def test_end_that_stays_unknown_holds_up_the_account(
+    double: SuiDouble,
+    account: Account,
+    sender: SuiSender,
+    submitted: Submitted,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("committee.ledger.sui.sending.RESULT_LIMIT_S", 0.0)
+
+    async def lost(_: Signed) -> Any:
+        raise LedgerUnavailable("the answer is lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sender, "_hand_over", lost)
+        with pytest.raises(
+            TransactionUnknown, match=r"pay: the end of transaction .* is not known"
+        ) as unknown:
+            await sender.send("pay", account.pay(13))
+        with pytest.raises(TransactionUnknown) as again:
+            await sender.send("pay", account.pay(14))
+    assert again.value.transaction == unknown.value.transaction
+    monkeypatch.setattr("committee.ledger.sui.sending.RESULT_LIMIT_S", 5.0)
+    await sender.send("pay", account.pay(14))
+    assert account.paid() == [13, 14]
+    submitted.check()
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("place", ["before it is kept", "before it is sent", "after it is sent"])
+async def test_kill_loses_nothing_and_repeats_nothing(
+    account: Account, submitted: Submitted, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    killed = account.sender()
+    hand_over, add = killed._hand_over, killed._signed.add
+
+    async def die_sending(signed: Signed) -> Any:
+        if place == "after it is sent":
+            await hand_over(signed)
+        raise Killed
+
+    def die_keeping(action: str, data: bytes, uses: list[Version], last_epoch: int, _: Any) -> Signed:
+        def sign(_: bytes) -> bytes:
+            raise Killed
+
+        return add(action, data, uses, last_epoch, sign)
+
+    if place == "before it is kept":
+        monkeypatch.setattr(killed._signed, "add", die_keeping)
+    else:
+        monkeypatch.setattr(killed, "_hand_over", die_sending)
+    with pytest.raises(Killed):
+        await killed.send("pay", account.pay(21))
+    killed.close()
+    following = account.sender()
+    await following.drain()
+    assert account.paid() == ([] if place == "before it is kept" else [21])
+    await following.send("pay", account.pay(22))
+    assert account.paid()[-1] == 22
+    submitted.check()
+    following.close()
+
+
+async def test_version_that_another_machine_used_is_seen(
+    account: Account, sender: SuiSender, tmp_path: Path, submitted: Submitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two folders each knows nothing of the other: the transaction that comes too late is put together anew."""
+    stranger, hand_over = account.sender(tmp_path / "elsewhere"), sender._hand_over
+    overtaking = [account.pay(31), account.pay(32)]
+
+    async def late(signed: Signed) -> Any:
+        if overtaking:
+            for draft in overtaking:
+                await stranger._end(await stranger._sign("pay", draft), was_sent=False)
+            overtaking.clear()
+        return await hand_over(signed)
+
+    monkeypatch.setattr(sender, "_hand_over", late)
+    await sender.send("pay", account.pay(33))
+    assert account.paid() == [31, 32, 33]
+    assert sender._signed.open() == []
+    stranger.close()
+
+
+async def test_executed_transaction_is_not_taken_for_overtaken(
+    account: Account, sender: SuiSender, tmp_path: Path
+) -> None:
+    """An endpoint that does not know a transaction any more still shows what became of its objects."""
+    stranger = account.sender(tmp_path / "elsewhere")
+    late = await stranger._sign("pay", account.pay(34))
+    signed = await sender._sign("pay", account.pay(35))
+    await sender._end(signed, was_sent=False)
+    await sender.send("pay", account.pay(36))
+    await sender.send("pay", account.pay(37))
+    assert not await sender._is_overtaken(signed)
+    assert await stranger._is_overtaken(late)
+    stranger.close()
+
+
+async def test_expired_transaction_frees_its_versions(
+    network: Network,
+    account: Account,
+    sender: SuiSender,
+    submitted: Submitted,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hand_over = sender._hand_over
+
+    async def too_late(signed: Signed) -> Any:
+        network.chain.advance_epoch()
+        monkeypatch.setattr(sender, "_hand_over", hand_over)
+        return await hand_over(signed)
+
+    monkeypatch.setattr(sender, "_hand_over", too_late)
+    await sender.send("pay", account.pay(41))
+    assert account.paid() == [41]
+    first, second = submitted.handed_over
+    assert first != second, "the one that expired, and one of the next epoch with the same coin"
+
+
+async def test_transaction_expires_by_the_word_of_all_endpoints(
+    network: Network,
+    double: SuiDouble,
+    account: Account,
+    package: Package,
+    submitted: Submitted,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One endpoint alone that tells of a later epoch gives no version free."""
+    async with SuiDouble(network.chain) as liar:
+        account.rpc = SuiRpc([liar.url, double.url], network.chain.id)
+        sender = account.sender()
+        epoch = network.chain.epoch
+        monkeypatch.setattr(liar._service, "get_epoch", epoch_of(epoch + 1))
+
+        async def refuse(_: Signed) -> Any:
+            raise GRPCError(Status.INVALID_ARGUMENT, "it is not valid")
+
+        monkeypatch.setattr(liar._service, "execute_transaction", refuse)
+        monkeypatch.setattr(double._service, "execute_transaction", refuse)
+        signed = sender._signed.add("pay", b"data", [], epoch, account.key.sign)
+        assert not await sender._is_expired(signed)
+        sender.close()
+        await account.rpc.close()
+
+
+def epoch_of(number: int) -> Callable[[Any], Awaitable[Any]]:
+    async def answer(_: Any) -> Any:
+        return v2.GetEpochResponse(epoch=v2.Epoch(epoch=number, reference_gas_price=1000))
+
+    return answer
+
+
+async def test_many_coins_become_one(network: Network, account: Account, sender: SuiSender) -> None:
+    for _ in range(20):
+        network.chain.fund(account.key.address, mist=10**6)
+    await sender.send("pay", account.pay(51))
+    (coin,) = coins(account)
+    assert int.from_bytes(coin.contents[32:], "little") == 1000 * 10**9 + 20 * 10**6 - 51 - 10**6
+
+
+def coins(account: Account) -> list[Any]:
+    owned = account.network.chain.objects.owned_by(account.key.address)
+    return [one for one in owned if one.type.name == "Coin"]
+
+
+@pytest.mark.parametrize("mist", [(), (999_999,), (1_000_001, 5)])
+async def test_account_that_cannot_pay_is_told_what_it_lacks(
+    network: Network, rpc: SuiRpc, package: Package, account: Account, tmp_path: Path, mist: tuple[int, ...]
+) -> None:
+    account.key = SuiKey.generate()
+    for amount in mist:
+        network.chain.fund(account.key.address, amount)
+    poor = account.sender()
+    with pytest.raises(LedgerRefused, match=rf"InsufficientFunds .*balance_mist={sum(mist)}"):
+        await poor.send("pay", account.pay(1))
+    poor.close()
+
+
+async def test_object_of_another_account_is_not_used(account: Account, sender: SuiSender) -> None:
+    account.cap = account.owner_cap
+    with pytest.raises(LedgerRefused, match="NotOwner"):
+        await sender.send("move", account.move("http://moved.example:1"))
+
+
+async def test_endpoint_that_tells_of_a_used_version_is_waited_for(
+    account: Account, sender: SuiSender, submitted: Submitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owned, told = Objects.owned, []
+
+    async def behind(self: Objects, *arguments: Any) -> Any:
+        told.append(await owned(self, *arguments))
+        return told[0] if len(told) < 4 else told[-1]
+
+    async def simulated(_: Gassing, data: bytes) -> Outcome:
+        return Outcome(data, None, 10**6, 10**6, (), (), None)
+
+    monkeypatch.setattr(Objects, "owned", behind)
+    monkeypatch.setattr(Gassing, "_simulated", simulated)
+    await sender.send("pay", account.pay(61))
+    await sender.send("pay", account.pay(62))
+    assert account.paid() == [61, 62]
+    assert len(told) > 3
+    submitted.check()
+    monkeypatch.setattr("committee.ledger.sui.sending.BEHIND_LIMIT_S", 0.0)
+    told[:] = told[:1]
+    with pytest.raises(LedgerUnavailable, match="told no newer version within 0 s"):
+        await sender.send("pay", account.pay(63))
+
+
+async def test_transaction_waits_for_its_checkpoint(
+    network: Network, double: SuiDouble, account: Account, sender: SuiSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executed, in_checkpoint = asyncio.Event(), sender._in_checkpoint
+
+    async def seen(*arguments: Any) -> Any:
+        executed.set()
+        return await in_checkpoint(*arguments)
+
+    monkeypatch.setattr(sender, "_in_checkpoint", seen)
+    double.faults.checkpoint_lag = 1
+    sending = asyncio.create_task(sender.send("pay", account.pay(71)))
+    async with asyncio.timeout(20):
+        await executed.wait()
+    assert account.paid() == [71]
+    assert not sending.done()
+    double.faults.checkpoint_lag = 0
+    assert (await sending).transaction.block == newest(network)
+    monkeypatch.setattr("committee.ledger.sui.sending.RESULT_LIMIT_S", 0.05)
+    double.faults.checkpoint_lag = 1
+    with pytest.raises(TransactionUnknown, match="was executed, and is in no checkpoint within"):
+        await sender.send("pay", account.pay(72))
+
+
+async def test_tasks_and_processes_of_an_account_take_turns(
+    account: Account, sender: SuiSender, submitted: Submitted
+) -> None:
+    """Two senders of one folder stand for two processes."""
+    second = account.sender()
+    drafts = [(one, account.pay(100 + number)) for number in range(5) for one in (sender, second)]
+    sent: list[Sent] = await asyncio.gather(*(one.send("pay", draft) for one, draft in drafts))
+    assert len({one.transaction.hash for one in sent}) == 10
+    assert len(account.paid()) == 10
+    submitted.check()
+    second.close()
+
+
+@pytest.fixture
+async def second_double(network: Network) -> AsyncIterator[SuiDouble]:
+    async with SuiDouble(network.chain) as double:
+        yield double
+
+
+@pytest.mark.parametrize("steps", [12, pytest.param(300, marks=pytest.mark.slow)])
+async def test_each_payment_is_made_once_through_faults_and_kills(
+    network: Network,
+    double: SuiDouble,
+    second_double: SuiDouble,
+    account: Account,
+    deployment: SuiDeployment,
+    submitted: Submitted,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
+) -> None:
+    """Payments of different amounts, of which each is made at most once, and exactly once if its sender said so."""
+    monkeypatch.setattr("committee.ledger.sui.sending.RESULT_LIMIT_S", 0.3)
+    draw = random.Random(steps)
+    account.rpc = SuiRpc([double.url, second_double.url], deployment.chain)
+    sender, succeeded = account.sender(), []
+    for amount in range(1, steps + 1):
+        for endpoint in (double, second_double):
+            endpoint.faults.lost_answers = draw.choice((0, 0, 1, 3))
+            endpoint.faults.is_down = draw.random() < 0.2
+            endpoint.faults.checkpoint_lag = draw.choice((0, 0, 1))
+        sending = asyncio.create_task(sender.send("pay", account.pay(amount)))
+        if draw.random() < 0.3:
+            await asyncio.sleep(draw.random() * 0.05)
+            sending.cancel()
+        (outcome,) = await asyncio.gather(sending, return_exceptions=True)
+        if isinstance(outcome, Sent):
+            succeeded.append(amount)
+        elif not isinstance(outcome, (LedgerError, asyncio.CancelledError)):
+            raise outcome
+        if draw.random() < 0.3:
+            sender.close()
+            sender = account.sender()
+    for endpoint in (double, second_double):
+        endpoint.faults.is_down, endpoint.faults.lost_answers = False, 0
+    await sender.drain()
+    paid = account.paid()
+    assert len(set(paid)) == len(paid), "none is made twice"
+    assert set(succeeded) <= set(paid)
+    assert len(succeeded) > steps // 4
+    submitted.check()
+    sender.close()
+    await account.rpc.close()
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (Failure("Aborted", 13, (b"package", "registry")), "KeyInUse (module=registry)"),
+        (
+            Failure("Aborted", 9999, (b"package", "registry")),
+            "Aborted (module=0x7061636b616765::registry, code=9999)",
+        ),
+        (Failure("Aborted", 2, (bytes(2), "balance")), "Aborted (module=0x0000::balance, code=2)"),
+        (Failure("OutOfGas", None, None), "OutOfGas"),
+    ],
+)
+def test_failures_have_names(package: Package, failure: Failure, told: str) -> None:
+    if failure.place == (b"package", "registry") and failure.code == 13:
+        failure = Failure(failure.kind, failure.code, (package.id, "registry"))
+    assert str(refusal_of("move", failure, package)) == f"the contract refused move: {told}"
