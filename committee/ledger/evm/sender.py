@@ -53,6 +53,8 @@ LONGEST_POLL_S = 1.0
 POLL_GROWTH = 1.6
 LOOKUP_INTERVAL_S = 8.0
 """Time after which a transaction without a receipt is looked up, and sent again if the chain does not know it."""
+OVERTAKEN_LIMIT_S = 60.0
+"""Time for which receipts are still asked for once the nonce is seen mined: endpoints tell some late."""
 BUMP_AFTER_S = 30.0
 """A transaction that has waited this long for its block is sent with higher fees, and again after as long."""
 BUMP_PERCENT = 25
@@ -272,8 +274,10 @@ class Sender:
                     if receipt is not None:
                         return receipt
                 if flight.is_overtaken and clock() >= next_lookup:
-                    trouble = "another transaction has its nonce"
+                    trouble = "another transaction has its nonce, or the endpoints do not find this one"
                     break
+                if flight.is_overtaken:
+                    continue
                 if clock() >= next_bump and len(flight.versions) <= BUMPS:
                     next_bump = clock() + BUMP_AFTER_S
                     await self._bump(flight)
@@ -293,13 +297,15 @@ class Sender:
                 with contextlib.suppress(LedgerUnavailable):
                     mined = await transactions_of(self._rpc, self.account, "latest")
                     flight.is_overtaken = mined > flight.nonce
+                if flight.is_overtaken:
+                    next_lookup = clock() + OVERTAKEN_LIMIT_S
         self._nonces.next = None
         message = (
             f"{flight.action}: no receipt of transaction {hash_text(flight.newest)} within {clock() - began:.1f} s "
             f"({trouble})"
         )
         if flight.is_overtaken:
-            raise LedgerUnavailable(f"{message}; it will not come through")
+            raise LedgerUnavailable(f"{message}; unless it is mined already, it will not come through")
         raise TransactionUnknown(f"{message}; it may still come through", bytes(flight.newest.hash))
 
     async def _told_by_another(self, flight: Flight) -> RawReceipt | None:

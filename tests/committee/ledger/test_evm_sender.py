@@ -269,6 +269,7 @@ async def test_transaction_whose_nonce_went_to_another_is_told_as_lost(
     # As if the operator's were another process.
     operator._sender._nonces = Nonces(network.deployment.chain_id, operator._sender.account)
     monkeypatch.setattr("committee.ledger.evm.sender.LOOKUP_INTERVAL_S", 0.0)
+    monkeypatch.setattr("committee.ledger.evm.sender.OVERTAKEN_LIMIT_S", 0.0)
     accepted = {"jsonrpc": "2.0", "id": 1, "result": "0x" + "00" * 32}
     spoilt.answer("eth_sendRawTransaction", lambda: web.json_response(accepted))
     was_taken = False
@@ -284,6 +285,31 @@ async def test_transaction_whose_nonce_went_to_another_is_told_as_lost(
     with pytest.raises(LedgerUnavailable, match=r"another transaction has its nonce.*will not come through"):
         await operator.mint(HOLDER, 5)
     assert await network.operator.balance(HOLDER) == 1
+
+
+async def test_a_receipt_that_an_endpoint_tells_long_after_the_nonce_was_used_is_waited_for(
+    launch: Launch, spoilt: SpoiltConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ethereum/go-ethereum#19813, NethermindEth/nethermind#2424: it is no other transaction that has the nonce."""
+    network = await launch()
+    operator = await spoilt_operator(network, spoilt)
+    monkeypatch.setattr("committee.ledger.evm.sender.LOOKUP_INTERVAL_S", 0.0)
+    monkeypatch.setattr("committee.ledger.evm.broadcast.LOOK_PAUSE_S", 0.0)
+    monkeypatch.setattr("committee.ledger.evm.sender.LONGEST_POLL_S", 0.01)
+    unseen = {"jsonrpc": "2.0", "id": 1, "result": None}
+    late = 0
+
+    async def not_found(method: str, _: list[Any]) -> web.StreamResponse | None:
+        nonlocal late
+        if method == "eth_getTransactionReceipt":
+            late += 1
+        is_late = method in ("eth_getTransactionReceipt", "eth_getTransactionByHash") and late < 30
+        return web.json_response(unseen) if is_late else None
+
+    spoilt.rules.append(not_found)
+    await operator.mint(HOLDER, 5)
+    assert late == 30
+    assert await network.operator.balance(HOLDER) == 5
 
 
 async def test_count_of_an_endpoint_that_is_behind_takes_no_nonce_twice(
