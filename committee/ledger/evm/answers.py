@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from committee.ledger.records import BlockMark
@@ -22,6 +22,9 @@ MAX_FEE_WEI = 10**13
 BLOOM_BYTES = 256
 NO_BLOOM = (None, "0x", "0x0")
 """What endpoints tell as the bloom filter of a block without logs, beside zeros."""
+NO_HASH = (None, "0x" + "00" * 32)
+"""What endpoints tell as the hash of a log's block where they leave it out."""
+HASH_NOT_TOLD = bytes(32)
 NO_CONTRACT = (None, "0x", "")
 """What endpoints tell as the contract that a transaction created, where it created none."""
 
@@ -50,10 +53,16 @@ class RawLog:
     """One log of a block."""
 
     block: BlockMark
+    """Its hash is HASH_NOT_TOLD where the endpoint tells none."""
     index: int
     address: bytes
     topics: tuple[bytes, ...]
     data: bytes
+
+    def placed(self, block: BlockMark) -> RawLog:
+        """Return the log as one of `block` if the endpoint told that block's number and no hash, else as it is."""
+        is_untold = self.block == BlockMark(block.number, HASH_NOT_TOLD)
+        return replace(self, block=block) if is_untold else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +130,12 @@ def log(result: Any) -> RawLog:
     topics = listed(fields.get("topics"), lambda topic: data(topic, 32))
     if len(topics) > 4:
         raise Unreadable("a log of more than 4 topics")
+    block_hash = fields.get("blockHash")
     return RawLog(
-        _mark(fields, "blockNumber", "blockHash"),
+        BlockMark(
+            quantity(fields.get("blockNumber")),
+            HASH_NOT_TOLD if block_hash in NO_HASH else data(block_hash, 32),
+        ),
         quantity(fields.get("logIndex")),
         data(fields.get("address"), 20),
         tuple(topics),
@@ -148,7 +161,7 @@ def receipt(result: Any, transaction: bytes) -> RawReceipt | None:
     else:
         data(contract, 20)
     mark = _mark(fields, "blockNumber", "blockHash")
-    logs = listed(fields.get("logs"), log)
+    logs = [one.placed(mark) for one in listed(fields.get("logs"), log)]
     if any(one.block != mark for one in logs):
         raise Unreadable("a receipt with logs of another block")
     return RawReceipt(

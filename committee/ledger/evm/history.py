@@ -25,7 +25,8 @@ from committee.backoff import next_pause_s
 from committee.errors import LedgerReorganised, LedgerUnavailable
 from committee.ledger.evm import answers
 from committee.ledger.evm.answers import Block, RawLog
-from committee.ledger.evm.refusals import AskedTooMuch, EndpointError, Lacking
+from committee.ledger.evm.headers import linked
+from committee.ledger.evm.refusals import AskedTooMuch, Behind, EndpointError, Lacking
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.records import BlockMark
 
@@ -109,37 +110,41 @@ class History:
         """Return the logs, of wanted ones, that `rare_criteria` picks."""
         return [log for log in logs if log.topics[0] in self._rare]
 
-    async def headers(self, first: int, last: int, until: BlockMark | None = None) -> list[Block]:
-        """Return the headers of the blocks first..last, each the next one's parent; the last is `until`, if named.
+    async def headers(
+        self, first: int, last: int, until: BlockMark | None = None, after: BlockMark | None = None
+    ) -> list[Block]:
+        """Return the headers of the blocks first..last, each the next one's parent; `until` is one if it is as near.
 
-        Raises `LedgerUnavailable` also when the chain changed meanwhile.
+        Numbers that the chain leaves out are left out (`headers.linked`); before the first header only if it is known
+        to be the child of the block `after`, and at the end only before `until`. Raises `LedgerUnavailable` also when
+        the chain changed meanwhile.
         """
         headers: list[Block] = []
         while first <= last:
             end = min(first + self._header_range.now - 1, last)
-            numbers = range(first, end + 1)
             before = headers[-1].mark if headers else None
 
             def read(
-                blocks: list[Any], numbers: range = numbers, before: BlockMark | None = before
+                told: list[Any],
+                numbers: range = range(first, end + 1),
+                before: BlockMark | None = before,
             ) -> list[Block]:
-                told = answers.listed(blocks, answers.block)
-                if [one.mark.number for one in told] != list(numbers):
-                    raise answers.Unreadable(
-                        f"other blocks were told than {numbers.start} to {numbers.stop - 1}"
-                    )
-                _check_link(before, told, until)
-                return told
+                return linked(numbers, told, before, until, after)
 
-            parameters = [(hex(number), False) for number in numbers]
+            parameters = [(hex(number), False) for number in range(first, end + 1)]
             try:
-                headers += await self._rpc.batch("eth_getBlockByNumber", parameters, read)
+                told = await self._rpc.batch("eth_getBlockByNumber", parameters, read)
             except AskedTooMuch:
-                self._header_range.refused(len(numbers), _now_s())
+                self._header_range.refused(len(parameters), _now_s())
                 continue
+            except Behind:
+                if headers and until is not None and last < until.number:
+                    return headers
+                raise
             except EndpointError as error:
                 raise LedgerUnavailable(f"no header of block {first}: {error}") from None
-            first = end + 1
+            headers += told
+            first = told[-1].mark.number + 1
             self._header_range.served(_now_s())
         return headers
 
@@ -149,11 +154,11 @@ class History:
         Raises `LedgerReorganised` when `after` is not on the chain, `LedgerUnavailable` when `until` is not (yet).
         """
         first, last = after.number + 1, min(until.number, after.number + BLOCKS_IN_A_STRETCH)
-        headers = await self.headers(first, last, until)
+        headers = await self.headers(first, last, until, after)
         if headers[0].parent != after.hash:
             # An endpoint that went over to another chain would look the same.
             self._rpc.doubt()
-            headers = await self.headers(first, last, until)
+            headers = await self.headers(first, last, until, after)
             if headers[0].parent != after.hash:
                 raise LedgerReorganised(f"block {after.number} was replaced")
         return headers
@@ -321,7 +326,7 @@ class History:
 def in_order(header: Block, logs: Iterable[RawLog]) -> list[RawLog] | None:
     """Return the block's logs by index, each once; None when one is another block's, or two of one index differ."""
     by_index: dict[int, RawLog] = {}
-    for log in logs:
+    for log in (one.placed(header.mark) for one in logs):
         if log.block != header.mark or by_index.setdefault(log.index, log) != log:
             return None
     return [by_index[index] for index in sorted(by_index)]
@@ -373,26 +378,6 @@ def bloom_bits(item: bytes) -> int:
     for place in (0, 2, 4):
         bits |= 1 << (int.from_bytes(digest[place : place + 2], "big") & 2047)
     return bits
-
-
-def _check_link(before: BlockMark | None, told: Sequence[Block], until: BlockMark | None) -> None:
-    """Raise `Unreadable` unless each block is the child of the one before, and that of `until`'s number is `until`.
-
-    Raises `Lacking`: the chain may have changed meanwhile, or another endpoint may be on the same branch.
-    """
-    for block in told:
-        number = block.mark.number
-        if before is not None and block.parent != before.hash:
-            raise Lacking(
-                LedgerUnavailable(
-                    f"the chain changed while it was read: block {number} is no child of the one before"
-                )
-            )
-        if until is not None and number == until.number and block.mark != until:
-            raise Lacking(
-                LedgerUnavailable(f"the chain changed while it was read: block {number} is not what it was")
-            )
-        before = block.mark
 
 
 def _now_s() -> float:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from committee.ledger.evm import answers
 from committee.ledger.evm.endpoints import Endpoint
-from committee.ledger.evm.refusals import Behind, EndpointError, Lacking
+from committee.ledger.evm.refusals import Behind, EndpointError, Lacking, NoBlock
 from committee.ledger.health import EndpointFault
 
 Result = TypeVar("Result")
@@ -40,7 +40,7 @@ def batch(
 ) -> tuple[bytes, ReadAnswer[Result]]:
     """Return the body of a batch of calls of one method, and a function that makes `read(results)` of its answer.
 
-    The results are in the order of `parameters`.
+    The results are in the order of `parameters`; None in the place of a block that the endpoint does not have.
     """
 
     def read_answer(endpoint: Endpoint, answer: Any) -> Result:
@@ -51,9 +51,13 @@ def batch(
         if len(by_id) < len(parameters):
             message = f"{endpoint} answered {len(by_id)} of {len(parameters)} {method}"
             raise EndpointFault(message, may_be_size=True)
-        return read(
-            [_result_of(endpoint, method, by_id.get(place), place) for place in range(len(parameters))]
-        )
+        return read([result_or_none(endpoint, by_id.get(place), place) for place in range(len(parameters))])
+
+    def result_or_none(endpoint: Endpoint, answer: Any, place: int) -> Any:
+        try:
+            return _result_of(endpoint, method, answer, place)
+        except Lacking:
+            return None
 
     requests = [_request(place, method, one) for place, one in enumerate(parameters)]
     return json.dumps(requests).encode(), read_answer
@@ -79,7 +83,10 @@ def _result_of(endpoint: Endpoint, method: str, answer: Any, request_id: int) ->
     for anything else.
     """
     if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
-        raise EndpointError(endpoint, method, answer["error"])
+        error = EndpointError(endpoint, method, answer["error"])
+        if method == "eth_getBlockByNumber" and error.is_of_no_block:
+            raise Lacking(NoBlock(f"{endpoint} knows no block of that number: {error.reason}"))
+        raise error
     if isinstance(answer, dict) and answer.get("error") is not None:
         words = endpoint.quote(answer["error"])
         raise EndpointFault(f"{endpoint} answered {method} with an error: {words}", may_be_size=True)

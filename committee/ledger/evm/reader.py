@@ -23,7 +23,7 @@ from committee.ledger.evm.abi import ContractAbi, ErrorDecoder, Log, load_contra
 from committee.ledger.evm.answers import Block, RawLog
 from committee.ledger.evm.deployment import Deployment
 from committee.ledger.evm.history import History
-from committee.ledger.evm.refusals import Behind, EndpointError, Lacking
+from committee.ledger.evm.refusals import Behind, EndpointError, Lacking, NoBlock
 from committee.ledger.evm.rpc import Rpc
 from committee.ledger.evm.witnesses import Witnesses
 from committee.ledger.records import BlobRecord, BlockMark
@@ -268,7 +268,7 @@ class Reader:
         return await self._rpc.request("eth_getBlockByNumber", "latest", False, read=read)
 
     async def block(self, which: int | Tag) -> Block:
-        """Return a block by number, of one that is there, or by tag.
+        """Return a block by tag, or by number of one that is there; of a number that no block has, the one before.
 
         Raises `LedgerUnavailable` when it stays unknown, `FinalityUnknown` for a tag.
         """
@@ -284,7 +284,9 @@ class Reader:
 
     async def _block(self, which: int | Tag) -> Block:
         asked = hex(which) if isinstance(which, int) else which
-        return await self._rpc.request("eth_getBlockByNumber", asked, False, read=_block_of(which))
+        with suppress(NoBlock):
+            return await self._rpc.request("eth_getBlockByNumber", asked, False, read=_block_of(which))
+        return await self._block(which - 1 if isinstance(which, int) else which)
 
     async def second_opinion(self, number: int) -> tuple[str, BlockMark] | None:
         """Return (name of an endpoint other than the one that answered last, its block of this number), if any."""

@@ -22,6 +22,8 @@ LACKING_WORDS = (
     *("state is not available", "no state available", "historical state", "pruned", "world state"),
 )
 """What endpoints say of a block, or its state, that they lack; another endpoint may have it."""
+NO_BLOCK_WORDS = ("null round",)
+"""What endpoints of Filecoin say of a number that no block has; the next block is the child of the one before."""
 BUSY_WORDS = (
     *("too many requests", "rate limit", "request limit", "compute units", "throttl"),
     *("timed out", "timeout", "temporar", "try again"),
@@ -90,6 +92,11 @@ class EndpointError(LedgerUnavailable):
         return not self.is_revert and _has_word(self.reason, LACKING_WORDS)
 
     @property
+    def is_of_no_block(self) -> bool:
+        """Whether the chain has no block of the number that was asked for."""
+        return _has_word(self.reason, NO_BLOCK_WORDS)
+
+    @property
     def is_behind(self) -> bool:
         """Whether the endpoint, or the machine behind its URL that was asked, lacks a block that is new."""
         return not self.is_revert and _has_word(self.reason, BEHIND_WORDS)
@@ -149,6 +156,10 @@ class AskedTooMuch(LedgerUnavailable):
 
 class Behind(LedgerUnavailable):
     """The endpoints do not know a block, or do not know it yet."""
+
+
+class NoBlock(LedgerUnavailable):
+    """The endpoints say that the chain leaves out a number: no block has it."""
 
 
 class Lacking(Exception):

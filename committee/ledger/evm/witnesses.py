@@ -135,6 +135,10 @@ class Witnesses:
         told = {(log.block.number, log.index): log for log in stretch.logs}
         criteria = {"fromBlock": hex(stretch.first), "toBlock": hex(stretch.last), **self.criteria}
         opinions = await self.rpc.opinions("eth_getLogs", criteria, read=_logs, has_block=stretch.last)
+        for _, opinion in opinions:
+            opinion.update(
+                (place, opinion[place].placed(told[place].block)) for place in opinion.keys() & told
+            )
         differing = [(name, opinion) for name, opinion in opinions if opinion != told]
         for name, opinion in differing:
             lacks = [log for place, log in told.items() if place not in opinion]
