@@ -38,6 +38,8 @@ def main() -> None:
         raise SystemExit(INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+        # Python still waits for threads that compute: Ctrl-C during that would make a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _forget_useless_widths() -> None:

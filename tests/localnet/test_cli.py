@@ -155,3 +155,24 @@ def test_an_interrupted_import_ends_in_one_line(
     line = capsys.readouterr().err
     assert line == ('{"error": "interrupted"}\n' if as_json else "haulout: interrupted\n")
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+LEFT = """
+import sys, threading
+from localnet import cli, commands
+commands.main = threading.Thread(target=threading.Event().wait).start
+cli.main()
+print("left", flush=True)
+"""
+
+
+def test_ctrl_c_while_python_waits_for_a_thread_ends_it_without_a_traceback() -> None:
+    """Supervisor/supervisor#1539, seeing-things/track#111: who presses it twice meets the interpreter's end."""
+    with subprocess.Popen(
+        [sys.executable, "-c", LEFT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "left\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate()[1] == ""
+    assert process.returncode == -signal.SIGINT
