@@ -5,6 +5,7 @@ use haulout::ballot;
 use haulout::blobs;
 use haulout::haul::HAUL;
 use haulout::parameters::{Opening, Parameters};
+use haulout::proofs::{Self, Windows};
 use haulout::registry;
 use haulout::staking;
 use haulout::system::{Self, GovernorCap, GuardianCap};
@@ -32,6 +33,7 @@ public fun create(
     parameters: Parameters,
     opening: Opening,
     terms: Terms,
+    windows: Windows,
     evidence_window_s: u64,
     clock: &Clock,
     ctx: &mut TxContext,
@@ -43,6 +45,7 @@ public fun create(
     staking::create(treasury, evidence_window_s, ctx);
     blobs::create(terms, ctx);
     ballot::create(ctx);
+    proofs::create(windows, &parameters, ctx);
     system.share();
     (governor_cap, guardian_cap)
 }

@@ -39,7 +39,11 @@ public fun symbol_size(n_shards: u16, length: u64): u64 {
 ///
 /// `root` is the number whose little-endian bytes are the root of the blob's tree.
 public fun blob_id(length: u64, root: u256): u256 {
-    let digest = blob_digest(length, address::from_bytes(bcs::to_bytes(&root)));
+    id_of_digest(blob_digest(length, address::from_bytes(bcs::to_bytes(&root))))
+}
+
+/// Returns the number whose little-endian bytes are these.
+public(package) fun id_of_digest(digest: address): u256 {
     let mut bytes = bcs::to_bytes(&digest);
     bytes.reverse();
     address::from_bytes(bytes).to_u256()

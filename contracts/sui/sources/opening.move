@@ -75,6 +75,8 @@ public(package) fun new_inventory(root: address, count: u32, weight: u64): Inven
     Inventory { root, count, weight }
 }
 
+public(package) fun weight(self: &Inventory): u64 { self.weight }
+
 /// `shards` is how many the member has.
 public(package) fun new_commitment(root: address, salt: address, shards: u64): Commitment {
     Commitment { root, salt, shards }

@@ -30,6 +30,8 @@ BEGIN_S = 1_000_000
 USUAL = Parameters(10, 1000, 100, 30, 500, DOMAIN, certificate_grace_s=20, notice_s=50, shrink_s=26_000)
 NO_OPENING = (0, 0, 0)
 TERMS = Terms(price_per_mib_period=5, write_price_per_mib=2, capacity_bytes=100 << 20)
+WINDOWS = (60, 50, 50)
+"""Of storage proofs: to commit, to prove, to answer."""
 EVIDENCE_S = 500
 SUPPLY = 10**18
 HAUL = Datatype(ModuleId(PACKAGE, "haul"), "HAUL")
@@ -42,6 +44,7 @@ class Deployment:
         self,
         parameters: Parameters = USUAL,
         opening: tuple[int, int, int] = NO_OPENING,
+        windows: tuple[int, int, int] = WINDOWS,
     ) -> None:
         self.transaction = Transaction()
         self.time_s = BEGIN_S
@@ -59,14 +62,16 @@ class Deployment:
             self.parameters(parameters),
             self.call("parameters", "new_opening", *opening),
             self.terms(TERMS),
+            self.call("proofs", "new_windows", *windows),
             EVIDENCE_S,
             self.clock,
         )
         self.transaction.host.note_new_id(RANDOM_ID)
         self.transaction.call("random", "create", package=SUI)
         self.random = self.output("Random")
-        self.system, self.registry, self.staking, self.blobs, self.ballot = (
-            Ref([self.output(name)], 0) for name in ("System", "Registry", "Staking", "Blobs", "Ballot")
+        names = ("System", "Registry", "Staking", "Blobs", "Ballot", "Proofs")
+        self.system, self.registry, self.staking, self.blobs, self.ballot, self.proofs = (
+            Ref([self.output(name)], 0) for name in names
         )
 
     def call(self, module: str, name: str, *arguments: Value, sender: bytes = OWNER) -> Any:

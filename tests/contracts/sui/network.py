@@ -58,6 +58,7 @@ class Network:
             parameters,
             opening,
             draft.call(self.package, "terms::new", *map(u64, (5, 2, 100 << 20))),
+            draft.call(self.package, "proofs::new_windows", *map(u64, (60, 50, 50))),
             u64(500),
             draft.object(CLOCK_ID, is_mutable=False),
         )

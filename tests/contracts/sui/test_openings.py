@@ -13,8 +13,7 @@ import pytest
 
 from committee.opening import Opening
 from localnet.sui_double.move.natives.registry import SUI
-from localnet.sui_double.move.values import Ref, Value
-from localnet.sui_double.transactions import PURE_BYTES_LIMIT
+from localnet.sui_double.move.values import Value
 from storage.proofs import Entry, Inventory, Position, draw, judge, salt_of, symbols_in_pair
 from storage.proofs import opening as rules
 from storage.proofs.opening import blob_id_of
@@ -22,6 +21,7 @@ from storage.redstuff import BlobMetadata, MerkleProof, Parameters
 from storage.redstuff.merkle import depth_of, leaf_hash, root_of_hashes
 from tests.contracts.sui.committees import secret
 from tests.contracts.sui.double import Refused, Transaction
+from tests.contracts.sui.openings import in_move
 from tests.localnet.sui_double.packages import needs_framework
 from tests.storage.proofs.members import DRAW, NODE_ID, HonestMember, member
 from tests.storage.proofs.mutations import MUTATIONS
@@ -85,25 +85,6 @@ class Judge:
             [getattr(position, field.name) for field in fields(Position)],
             call("opening", "new_inventory", inventory.root, inventory.count, inventory.weight),
         ]
-
-
-def in_move(call: Callable[..., Value], opening: Opening) -> Ref:
-    """Return an opening as a transaction makes it: the symbol in parts that arguments can be as long as."""
-    first, *more = parts(opening.symbol)
-    made = call(
-        *("opening", "new", opening.index, opening.offset, list(opening.inventory_path), opening.blob_root),
-        *(opening.blob_length, first, list(opening.sliver_path), opening.other_root),
-        *(list(opening.blob_path), list(opening.commitment_path)),
-    )
-    shown = Ref([made], 0)
-    for part in more:
-        call("opening", "append_symbol", shown, part)
-    return shown
-
-
-def parts(symbol: bytes) -> list[bytes]:
-    longest = PURE_BYTES_LIMIT - 3  # beside the bytes of the length
-    return [symbol[start : start + longest] for start in range(0, len(symbol), longest)] or [b""]
 
 
 def judged_in_python(one: HonestMember, opening: Opening, position: Position) -> str | None:

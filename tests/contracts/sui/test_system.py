@@ -17,6 +17,7 @@ from tests.contracts.sui.deployments import (
     SUPPLY,
     TERMS,
     USUAL,
+    WINDOWS,
     Deployment,
     id_of,
 )
@@ -49,7 +50,7 @@ def test_deployment_shares_its_objects_and_tells_what_it_is_made_of() -> None:
     deployment = System()
     outputs = deployment.transaction.host.outputs.values()
     shared = {one.type.name for one in outputs if one.owner == Owner(OwnerKind.SHARED)}
-    assert shared == {"System", "Registry", "Staking", "Blobs", "Ballot", "Random"}, "and Sui's own"
+    assert shared == {"System", "Registry", "Staking", "Blobs", "Ballot", "Proofs", "Random"}, "and Sui's own"
     parameters = deployment.parameters(USUAL)
     told = dict(deployment.events())
     assert told["RegistryCreated"] == [id_of(deployment.registry.get())]
@@ -89,6 +90,7 @@ def test_deployment_of_what_is_invalid_is_refused(change: dict[str, Any], error:
             deployment.parameters(USUAL),
             deployment.call("parameters", "new_opening", 0, 0, 0),
             deployment.terms(TERMS),
+            deployment.call("proofs", "new_windows", *WINDOWS),
             given["window_s"],
             deployment.clock,
         )
@@ -120,7 +122,10 @@ def test_parameter_out_of_bounds_is_refused(change: dict[str, Any], error: str) 
 
 def test_parameters_at_their_bounds_are_taken() -> None:
     System(Parameters(4, YEAR_S, YEAR_S, YEAR_S, 1000, DOMAIN, YEAR_S, YEAR_S, 4 * YEAR_S))
-    System(Parameters(1000, 1, 1, 1, 0, DOMAIN, 0, 0, 4), opening=(100, 1 << 63, YEAR_S))
+    deployment = System(
+        Parameters(1000, 12, 1, 1, 0, DOMAIN, 0, 0, 48), opening=(100, 1 << 63, YEAR_S), windows=(1, 0, 1)
+    )
+    deployment.parameters(Parameters(1000, 1, 1, 1, 0, DOMAIN, 0, 0, 4))
     with pytest.raises(Refused, match=r"^EInvalidOpening$"):
         System(opening=(0, 0, YEAR_S + 1))
 

@@ -10,3 +10,4 @@ public fun decrease_supply<T>(self: &mut Supply<T>, balance: Balance<T>): u64 { 
 public fun join<T>(self: &mut Balance<T>, balance: Balance<T>): u64 { abort }
 public fun split<T>(self: &mut Balance<T>, value: u64): Balance<T> { abort }
 public fun zero<T>(): Balance<T> { abort }
+public fun destroy_zero<T>(balance: Balance<T>) { abort }

@@ -1,0 +1,148 @@
+/// A round of storage proofs: what may happen when, and each node's part in it. Times are seconds of Sui's clock.
+module haulout::round;
+
+use haulout::opening::Inventory;
+use sui::table::{Self, Table};
+
+/// The time has not come.
+const ETooEarly: u64 = 114;
+/// It was possible until a time that has passed.
+const ETooLate: u64 = 75;
+/// The positions of this epoch are drawn.
+const EAlreadyDrawn: u64 = 76;
+/// The positions of this epoch are not drawn.
+const ENotDrawnYet: u64 = 77;
+/// A member has proven in this epoch.
+const EAlreadyProven: u64 = 78;
+/// There is no such place to be answered here.
+const ENoSuchPlace: u64 = 79;
+/// A member's miss in this epoch is judged.
+const EAlreadyJudged: u64 = 80;
+
+/// Places that are answered on chain where a quorum has not certified a member.
+const PLACES: u16 = 16;
+const ALL_PLACES: u16 = 0xffff;
+
+public struct Round has store {
+    inventory: Inventory,
+    /// When commitments are refused from.
+    commit_by_s: u64,
+    /// What draws the positions; none before.
+    draw: Option<address>,
+    /// The last second of certificates and answers; 0 before the draw.
+    answer_by_s: u64,
+    /// Node → its part, if it has one.
+    parts: Table<u32, Part>,
+}
+
+public struct Part has copy, drop, store {
+    /// The root of the node's tree; zeros for no commitment.
+    commitment: address,
+    /// One bit for each place that is answered.
+    answered: u16,
+    /// Whether one of these was with a symbol.
+    has_shown: bool,
+    is_proven: bool,
+    is_missed: bool,
+    is_punished: bool,
+}
+
+public(package) fun new(inventory: Inventory, commit_by_s: u64, ctx: &mut TxContext): Round {
+    Round { inventory, commit_by_s, draw: option::none(), answer_by_s: 0, parts: table::new(ctx) }
+}
+
+public(package) fun inventory(self: &Round): &Inventory { &self.inventory }
+
+/// Returns when commitments are refused from.
+public(package) fun commit_by_s(self: &Round): u64 { self.commit_by_s }
+
+/// Returns the root that a node committed itself to; zeros for none.
+public(package) fun commitment_of(self: &Round, node_id: u32): address { self.part(node_id).commitment }
+
+/// Takes note of a node's commitment, in the place of one before. Aborts with `ETooLate`.
+public(package) fun commit(self: &mut Round, node_id: u32, root: address, now_s: u64) {
+    assert!(now_s < self.commit_by_s, ETooLate);
+    self.part_mut(node_id).commitment = root;
+}
+
+/// Takes note of what draws the positions; answers are refused behind `answer_by_s`. Aborts with `EAlreadyDrawn` or
+/// `ETooEarly`.
+public(package) fun draw(self: &mut Round, draw: address, answer_by_s: u64, now_s: u64) {
+    assert!(self.draw.is_none(), EAlreadyDrawn);
+    assert!(now_s >= self.commit_by_s, ETooEarly);
+    self.draw = option::some(draw);
+    self.answer_by_s = answer_by_s;
+}
+
+/// Returns what draws the positions. Aborts with `ENotDrawnYet`.
+public(package) fun drawn(self: &Round): address {
+    assert!(self.draw.is_some(), ENotDrawnYet);
+    *self.draw.borrow()
+}
+
+/// Aborts with `ENotDrawnYet`, `ETooLate` or `EAlreadyProven` unless a member can prove now.
+public(package) fun check_provable(self: &Round, node_id: u32, now_s: u64) {
+    assert!(self.draw.is_some(), ENotDrawnYet);
+    assert!(now_s <= self.answer_by_s, ETooLate);
+    assert!(!self.part(node_id).is_proven, EAlreadyProven);
+}
+
+/// Takes note that a member has proven.
+public(package) fun prove(self: &mut Round, node_id: u32) {
+    self.part_mut(node_id).is_proven = true;
+}
+
+/// Returns whether a place of a member is answered. Aborts with `ENoSuchPlace`.
+public(package) fun is_answered(self: &Round, node_id: u32, place: u16): bool {
+    assert!(place < PLACES, ENoSuchPlace);
+    self.part(node_id).answered & bit(place) != 0
+}
+
+/// Takes note of an answer; returns whether the member has proven by it, and whether it has shown a symbol.
+public(package) fun answer(self: &mut Round, node_id: u32, place: u16, is_excused: bool): (bool, bool) {
+    let part = self.part_mut(node_id);
+    part.answered = part.answered | bit(place);
+    part.has_shown = part.has_shown || !is_excused;
+    part.is_proven = part.answered == ALL_PLACES;
+    (part.is_proven, part.has_shown)
+}
+
+/// Takes note that a member has not proven in time. Aborts with `ENotDrawnYet`, `ETooEarly`, `EAlreadyProven` or
+/// `EAlreadyJudged`.
+public(package) fun miss(self: &mut Round, node_id: u32, now_s: u64) {
+    assert!(self.draw.is_some(), ENotDrawnYet);
+    assert!(now_s > self.answer_by_s, ETooEarly);
+    let part = self.part_mut(node_id);
+    assert!(!part.is_proven, EAlreadyProven);
+    assert!(!part.is_missed, EAlreadyJudged);
+    part.is_missed = true;
+}
+
+public(package) fun is_punished(self: &Round, node_id: u32): bool { self.part(node_id).is_punished }
+
+/// Takes note that a member is punished.
+public(package) fun punish(self: &mut Round, node_id: u32) {
+    self.part_mut(node_id).is_punished = true;
+}
+
+fun bit(place: u16): u16 { 1 << (place as u8) }
+
+fun part(self: &Round, node_id: u32): Part {
+    if (self.parts.contains(node_id)) self.parts[node_id] else nothing()
+}
+
+fun part_mut(self: &mut Round, node_id: u32): &mut Part {
+    if (!self.parts.contains(node_id)) self.parts.add(node_id, nothing());
+    &mut self.parts[node_id]
+}
+
+fun nothing(): Part {
+    Part {
+        commitment: @0x0,
+        answered: 0,
+        has_shown: false,
+        is_proven: false,
+        is_missed: false,
+        is_punished: false,
+    }
+}
