@@ -45,7 +45,7 @@ class BulkReading:
         rows = self._index.query(sql.PAGE, first_blob_id, BLOBS_IN_A_PAGE, shard, axis, count + 1)
         beyond = rows[count:] or self._index.query(sql.BLOB_BEHIND, first_blob_id, BLOBS_IN_A_PAGE)
         following = beyond[0][0] if beyond else None
-        found = [(SliverKey(row[0], shard, axis), Place(*row[1:])) for row in rows[:count]]
+        found = [(SliverKey(row[0], shard, axis), Place.of(row[1:])) for row in rows[:count]]
         blob_ids = [key.blob_id for key, _ in found]
         sizes = self._metadata.sizes(blob_ids) if with_metadata else {}
         left = max_bytes
@@ -61,7 +61,7 @@ class BulkReading:
     def first_size(self, shard: int, axis: Axis, first_blob_id: bytes) -> int:
         """Return the bytes of a page's first sliver, with which alone a page may pass its limit; 0 of an empty page."""
         rows = self._index.query(sql.PAGE, first_blob_id, BLOBS_IN_A_PAGE, shard, axis, 1)
-        return Place(*rows[0][1:]).size_bytes if rows else 0
+        return Place.of(rows[0][1:]).size_bytes if rows else 0
 
     def find(
         self, shards: Collection[int], axis: Axis, blob_ids: Sequence[bytes]
@@ -71,7 +71,7 @@ class BulkReading:
         for marks, some in portions(blob_ids):
             statement = sql.FIND_EACH.format(marks, ",".join(map(str, shards)))
             found += [
-                (SliverKey(row[0], row[1], axis), Place(*row[2:]))
+                (SliverKey(row[0], row[1], axis), Place.of(row[2:]))
                 for row in self._index.query(statement, *some, axis)
             ]
         return found

@@ -222,7 +222,9 @@ def number_of(index: sqlite3.Connection, blob_id: bytes) -> int:
     """
     row = index.execute(sql.NUMBER, (blob_id,)).fetchone()
     if row is not None:
-        return int(row[0])
+        if type(row[0]) is int:
+            return row[0]
+        index.execute(sql.DELETE_BLOB, (blob_id,))  # the disk has changed it: nothing is found by it
     first = min(int.from_bytes(blob_id[:8], "big") >> 1, 2**63 - WINDOWS[-1])
     for window in WINDOWS:
         taken = {number for (number,) in index.execute(sql.NUMBERS, _ids_around(first, window))}
@@ -237,7 +239,8 @@ def numbers_of(index: sqlite3.Connection, blob_ids: Collection[bytes]) -> dict[b
     """Return the numbers of blobs, as `number_of` does of each."""
     numbers: dict[bytes, int] = {}
     for marks, some in portions(list(blob_ids)):
-        numbers.update(index.execute(sql.SOME_NUMBERS.format(marks), some).fetchall())
+        rows = index.execute(sql.SOME_NUMBERS.format(marks), some).fetchall()
+        numbers.update(row for row in rows if type(row[1]) is int)
     for blob_id in blob_ids:
         if blob_id not in numbers:
             numbers[blob_id] = number_of(index, blob_id)

@@ -26,7 +26,7 @@ class MetadataRows:
         found: dict[bytes, bytes] = {}
         for marks, some in portions(blob_ids):
             for blob_id, bcs, checksum in self._index.query(sql.SOME_METADATA.format(marks), *some):
-                if checksum_of(bcs) == checksum:
+                if type(bcs) is bytes and checksum_of(bcs) == checksum:
                     found[blob_id] = bcs
                 else:
                     self.discard(blob_id, bcs)

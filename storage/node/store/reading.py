@@ -6,14 +6,16 @@ import itertools
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from xxhash import xxh3_64_digest as checksum_of
 
 from storage.node.sqlite import portions, told
 from storage.node.store import statements as sql
 from storage.node.store.index import StoreIndex
-from storage.node.store.records import Place, SliverKey, Symbols
+from storage.node.store.records import Place, SliverKey, Symbols, is_key
 from storage.node.store.segments import Segments
 from storage.redstuff import Axis
 
@@ -55,7 +57,7 @@ class Reading:
     def find(self, key: SliverKey) -> Place | None:
         """Where a sliver lies; None when it is not stored."""
         rows = self._index.query(sql.FIND, *key)
-        place = Place(*rows[0]) if rows else None
+        place = Place.of(rows[0]) if rows else None
         return place if place is not None and self._segments.holds(place) else None
 
     def good(self, keys: Collection[SliverKey]) -> set[SliverKey]:
@@ -71,7 +73,7 @@ class Reading:
             for (shard, axis), blob_ids in by_shard.items():
                 for marks, some in portions(blob_ids):
                     rows = index.execute(sql.FIND_SOME.format(marks), (*some, shard, axis)).fetchall()
-                    found += [(SliverKey(row[0], shard, axis), Place(*row[1:])) for row in rows]
+                    found += [(SliverKey(row[0], shard, axis), Place.of(row[1:])) for row in rows]
         found = [(key, place) for key, place in found if self._segments.get(place.segment)]
         here = [(key, place) for key, place in found if self._segments.object_of(place) is None]
         read = zip(here, self.contents(here), strict=True)
@@ -86,7 +88,7 @@ class Reading:
         if not self._segments.object_count:
             return
         rows = ((key, self._index.query(sql.FIND, *key)) for key in keys)
-        found = [(key, Place(*row[0])) for key, row in rows if row]
+        found = [(key, Place.of(row[0])) for key, row in rows if row]
         self.contents([(key, place) for key, place in found if self._segments.object_of(place)])
 
     def slivers_of(
@@ -96,13 +98,31 @@ class Reading:
 
         The slivers ascend by (shard, axis): at least one, and as many as `max_bytes` allows. Damaged ones are left out.
         """
-        rows = [row for row in self._index.query(sql.FIND_ALL, blob_id) if row[:2] >= first]
-        sizes = itertools.accumulate(row[4] for row in rows)
+        rows = self._index.query(sql.FIND_ALL, blob_id)
+        self._remove_strange(blob_id, [row for row in rows if not is_key(row[:2])])
+        # Sorted here: where the disk has changed a shard, SQLite's own order is another.
+        rows = sorted((row for row in rows if is_key(row[:2]) and row[:2] >= first), key=itemgetter(0, 1))
+        places = [Place.of(row[2:]) for row in rows]
+        sizes = itertools.accumulate(place.size_bytes for place in places)
         count = max(1, sum(size_bytes <= max_bytes for size_bytes in sizes))
-        found = [(SliverKey(blob_id, row[0], Axis(row[1])), Place(*row[2:])) for row in rows[:count]]
-        contents = zip(found, self.contents(found), strict=True)
-        slivers = [(key.shard, key.axis, content) for (key, _), content in contents if content is not None]
+        keys = [SliverKey(blob_id, row[0], Axis(row[1])) for row in rows[:count]]
+        found = list(zip(keys, places[:count], strict=True))
+        contents = zip(keys, self.contents(found), strict=True)
+        slivers = [(key.shard, key.axis, content) for key, content in contents if content is not None]
         return slivers, rows[count][:2] if count < len(rows) else None
+
+    def _remove_strange(self, blob_id: bytes, rows: Sequence[Sequence[Any]]) -> None:
+        """Remove a blob's rows, as FIND_ALL gives them, that are of no sliver there can be; tell that one is lost."""
+        if not rows:
+            return
+        with self._writing, told(f"cannot give up damaged rows in {self._folder}"):
+            with self._segments.transaction() as index:
+                index.executemany(sql.DELETE, [(blob_id, *row[:2]) for row in rows])
+                for row in rows:
+                    self._segments.forget(Place.of(row[2:]))
+            self._segments.remove_files()
+            self.damaged_count += len(rows)
+        self.tell_damage(blob_id)
 
     def contents(self, found: Sequence[tuple[SliverKey, Place]]) -> list[Symbols | None]:
         """Slivers' symbols by their rows; None for one that is not there whole and unchanged, which is given up."""
@@ -125,7 +145,7 @@ class Reading:
         lost = {at: one for at, one in lost.items() if contents[at] is None}
         with self._writing, told(f"cannot give up damaged slivers in {self._folder}"):
             rows = {at: self._index.query(sql.FIND, *key) for at, (key, _) in lost.items()}
-            now = {at: (lost[at][0], Place(*some[0])) for at, some in rows.items() if some}
+            now = {at: (lost[at][0], Place.of(some[0])) for at, some in rows.items() if some}
             now = {at: (key, place) for at, (key, place) in now.items() if self._segments.get(place.segment)}
             here = {at: self._segments.object_of(place) for at, (_, place) in now.items()}
             self._put([(at, place) for at, (_, place) in now.items() if here[at] is None], contents)

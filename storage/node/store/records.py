@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from storage.redstuff import Axis
 from storage.redstuff.parameters import BLOB_ID_BYTES
@@ -36,7 +36,29 @@ class Place(NamedTuple):
     segment: int
     offset: int
     size_bytes: int
+    """0 of a row that names no bytes."""
     checksum: bytes
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> Place:
+        """Return the place that a row (segment, offset, size, checksum) tells, of 0 bytes if a value cannot be.
+
+        A bit that the disk changes makes a number negative, or a value one of another type; SQLite tells it as it is.
+        """
+        segment, offset, size_bytes, checksum = row
+        if (
+            type(offset) is type(size_bytes) is int
+            and type(checksum) is bytes
+            and min(offset, size_bytes) >= 0
+        ):
+            return cls(segment if type(segment) is int else 0, offset, size_bytes, checksum)
+        return cls(segment if type(segment) is int else 0, 0, 0, b"")
+
+
+def is_key(row: Sequence[Any]) -> bool:
+    """Return whether a row (shard, axis) is of a sliver that there can be, and not what the disk has made of one."""
+    shard, axis = row
+    return type(shard) is type(axis) is int and 0 <= shard <= MAX_SHARD and axis in tuple(Axis)
 
 
 StoredKey = SliverKey | bytes

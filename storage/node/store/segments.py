@@ -21,9 +21,10 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
+from itertools import chain
 from typing import NamedTuple
 
-from storage.node.sqlite import StoreUnavailable
+from storage.node.sqlite import StoreDamaged, StoreUnavailable
 from storage.node.store import statements as sql
 from storage.node.store.files import Appended, SegmentFiles, SegmentName, Unusable
 from storage.node.store.index import StoreIndex
@@ -121,11 +122,14 @@ class Segments:
         lets. A listed file that is gone or too short is retired with what is left of it.
         """
         rows = self._index.query(sql.SEGMENTS)
+        last = self._index.query(sql.LAST_SEGMENT)[0][0]
+        if not all(type(value) is int for value in (last, *chain.from_iterable(row[:6] for row in rows))):
+            raise StoreDamaged("the list of segments has what is no number")
         listed = {row[0]: Segment(*row) for row in rows}
         self._listed, self._filling, self._unlisted = {}, {}, []
         self._sealed = self.file_bytes = self.object_count = 0
         self._slivers, self._size_bytes = Counter(), Counter()
-        self._last_number = self._index.query(sql.LAST_SEGMENT)[0][0]
+        self._last_number = last
         for segment in listed.values():
             self._install(segment.number, segment)
         found = self._files.listed()
@@ -155,7 +159,7 @@ class Segments:
     def holds(self, place: Place) -> bool:
         """Whether a row counts: what it names is stored."""
         segment = self._listed.get(place.segment)
-        return segment is not None and 0 <= place.offset <= segment.length - place.size_bytes
+        return segment is not None and 0 < place.size_bytes <= segment.length - place.offset
 
     def read(self, places: Sequence[Place]) -> list[memoryview | None]:
         """Return the bytes at each place, unchecked; None for what is not there."""

@@ -223,7 +223,9 @@ class SliverStore:
         """A sliver's symbols; None when it is not stored, or was damaged on the disk."""
         rows = self._index.query(sql.FIND, blob_id, shard, axis)
         return (
-            self._reading.contents([(SliverKey(blob_id, shard, axis), Place(*rows[0]))])[0] if rows else None
+            self._reading.contents([(SliverKey(blob_id, shard, axis), Place.of(rows[0]))])[0]
+            if rows
+            else None
         )
 
     def slivers_of(
@@ -260,7 +262,7 @@ class SliverStore:
     def shards_with(self, blob_id: bytes, axis: Axis) -> frozenset[int]:
         """Shards whose sliver of a blob is stored on an axis."""
         rows = self._index.query(sql.FIND_ALL, blob_id)
-        return frozenset(row[0] for row in rows if row[1] == axis and self._segments.holds(Place(*row[2:])))
+        return frozenset(row[0] for row in rows if row[1] == axis and self._segments.holds(Place.of(row[2:])))
 
     def shards(self) -> frozenset[int]:
         """Shards of which any sliver is stored."""
@@ -271,7 +273,7 @@ class SliverStore:
         stored: set[bytes] = set()
         for marks, some in portions(blob_ids):
             rows = self._index.query(sql.FIND_SOME.format(marks), *some, shard, axis)
-            stored.update(row[0] for row in rows if self._segments.holds(Place(*row[1:])))
+            stored.update(row[0] for row in rows if self._segments.holds(Place.of(row[1:])))
         return [blob_id for blob_id in blob_ids if blob_id not in stored]
 
     def slivers_from(
@@ -345,7 +347,7 @@ class SliverStore:
 
     def _drop(self, index: sqlite3.Connection, blob_id: bytes) -> bool:
         for row in index.execute(sql.FIND_ALL, (blob_id,)).fetchall():
-            self._segments.forget(Place(*row[2:]))
+            self._segments.forget(Place.of(row[2:]))
         index.execute(sql.DELETE_ALL, (blob_id,))
         index.execute(sql.DELETE_METADATA, (blob_id,))
         return index.execute(sql.DELETE_BLOB, (blob_id,)).rowcount > 0

@@ -83,12 +83,15 @@ DELETE_BLOB = "DELETE FROM blob WHERE blob_id = ?"
 BLOBS_AFTER = "SELECT blob_id FROM blob WHERE blob_id > ? ORDER BY blob_id LIMIT ?"
 ADD_METADATA = "INSERT OR IGNORE INTO metadata VALUES (?, ?, ?)"
 SOME_METADATA_SIZES = """
-SELECT blob_id, LENGTH(bcs) FROM blob CROSS JOIN metadata WHERE blob_id IN ({}) AND metadata.blob = blob.number
+SELECT blob_id, COALESCE(LENGTH(bcs), 0) FROM blob CROSS JOIN metadata
+WHERE blob_id IN ({}) AND metadata.blob = blob.number
 """
 SOME_METADATA = """
 SELECT blob_id, bcs, checksum FROM blob CROSS JOIN metadata WHERE blob_id IN ({}) AND metadata.blob = blob.number
 """
-DISCARD_METADATA = "DELETE FROM metadata WHERE blob = (SELECT number FROM blob WHERE blob_id = ?) AND bcs = ?"
+DISCARD_METADATA = (
+    "DELETE FROM metadata WHERE blob = (SELECT number FROM blob WHERE blob_id = ?) AND bcs IS ?"
+)
 DELETE_METADATA = "DELETE FROM metadata WHERE blob = (SELECT number FROM blob WHERE blob_id = ?)"
 
 # slivers

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xxhash import xxh3_64_digest as checksum_of
 
@@ -19,7 +19,7 @@ from storage.node.sqlite import StoreFull
 from storage.node.store import statements as sql
 from storage.node.store.files import SegmentFiles
 from storage.node.store.index import StoreIndex, id_of
-from storage.node.store.records import Place, SliverKey
+from storage.node.store.records import Place, SliverKey, is_key
 from storage.node.store.segments import UNTIDY, Segment, Segments
 from storage.redstuff import Axis
 
@@ -72,8 +72,9 @@ class Tidying:
         ends = self._index.query(sql.STEP_END, self._after, ROWS_IN_A_STEP)
         upto = ends[0][0] if ends else 2**63 - 1
         rows = self._index.query(sql.STEP, self._after, upto)
-        self._remove([row[:3] for row in rows if row[7]])
-        left = [_Row(row[0], row[1], row[2], Place(*row[3:7])) for row in rows if not row[7]]
+        self._remove([row for row in rows if row[7] or not is_key(row[1:3])])
+        sound = [row for row in rows if not row[7] and is_key(row[1:3])]
+        left = [_Row(row[0], row[1], row[2], Place.of(row[3:7])) for row in sound]
         count = self._rewrite(left)
         if count < len(left):
             self._after = left[count].blob - 1
@@ -110,11 +111,13 @@ class Tidying:
                 index.execute(sql.DELETE_BOOKMARK, (UNTIDY,))
         self._after = None
 
-    def _remove(self, rows: Sequence[tuple[int, int, int]]) -> None:
-        """Remove rows whose segments are gone."""
+    def _remove(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Remove rows whose segments are gone, or that are of no sliver there can be."""
         if rows:
             with self._segments.transaction() as index:
-                index.executemany(sql.DELETE_ROW, rows)
+                index.executemany(sql.DELETE_ROW, [row[:3] for row in rows])
+                for row in rows:
+                    self._segments.forget(Place.of(row[3:7]))
 
     def _rewrite(self, rows: Sequence[_Row]) -> int:
         """Copy the first of these slivers to other segments, or give them up; return how many were dealt with."""

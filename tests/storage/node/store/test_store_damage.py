@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from storage.node.sqlite import StoreDamaged
 from storage.node.store import NewSliver, SliverKey, SliverStore, StoreError, StoreFull
 from storage.node.store import sliver_store as store_module
 from storage.redstuff import Axis
@@ -92,6 +93,75 @@ def test_a_changed_row_makes_a_sliver_missing(store: SliverStore, folder: Path, 
     assert store.sliver(blob(1), 0, S) == SMALL
 
 
+READS = ("sliver", "slivers of a blob", "page", "put")
+
+
+@pytest.mark.parametrize(
+    ("change", "read"),
+    [
+        *(("size = -1", read) for read in READS),
+        *(("size = 'text'", read) for read in READS),
+        *(("size = 1.5", read) for read in READS[:2]),
+        *(("offset = 1.5", read) for read in READS[:2]),
+        *((f"{name} = 'text'", READS[1]) for name in ("offset", "segment", "checksum", "shard", "axis")),
+        *(("shard = -1", READS[1]), ("axis = 3", READS[1])),
+    ],
+)
+def test_a_row_of_values_that_cannot_be_makes_a_sliver_missing(
+    store: SliverStore, folder: Path, told: list[bytes], change: str, read: str
+) -> None:
+    """One bit makes a size negative, or a value one of another type."""
+    change_row(folder, f"UPDATE sliver SET {change} WHERE axis = 0")
+    match read:
+        case "sliver":
+            assert store.sliver(blob(1), 0, P) is None
+        case "slivers of a blob":
+            assert store.slivers_of(blob(1))[0][-1:] == [(0, S, SMALL)]
+            # A row of a segment that is gone is of a shard that was dropped.
+            assert told == ([] if "segment" in change else [blob(1)])
+        case "page":
+            assert store.slivers_from(0, P, bytes(32), 10, 10**6).slivers == []
+    assert store.put_sliver(blob(1), 0, P, LARGE)
+    assert store.sliver(blob(1), 0, P) == LARGE
+    assert store.slivers_of(blob(1))[0] == [(0, P, LARGE), (0, S, SMALL)]
+    assert store.drop_blobs([blob(1)], lambda some: ()) == [blob(1)]
+    while store.tidy():
+        pass
+    assert not store.blobs_after(b"", 10)
+
+
+def test_a_row_of_no_sliver_goes_when_its_segment_is_rewritten(store: SliverStore, folder: Path) -> None:
+    store.put_slivers([NewSliver(blob(number), 0, P, LARGE) for number in range(2, 9)])
+    change_row(folder, "UPDATE sliver SET axis = 3 WHERE axis = 1")
+    change_row(folder, "UPDATE segment SET is_retired = 1")
+    store.close()
+    store.open()
+    while store.tidy():
+        pass
+    assert [store.sliver(blob(number), 0, P) for number in (1, 8)] == [LARGE, LARGE]
+    with sqlite3.connect(folder / "index.sqlite") as index:
+        assert index.execute("SELECT COUNT(*) FROM sliver WHERE axis = 3").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("value", ["1.5", "'text'"])
+def test_a_blob_of_no_number_is_given_one_anew(store: SliverStore, folder: Path, value: str) -> None:
+    change_row(folder, f"UPDATE blob SET number = {value}")
+    assert store.sliver(blob(1), 0, P) is None
+    slivers = [NewSliver(blob(1), 0, P, LARGE), NewSliver(blob(1), 0, S, SMALL)]
+    assert store.put_blobs({blob(1): b"metadata"}, slivers) == {blob(1)}
+    assert (store.sliver(blob(1), 0, P), store.metadata(blob(1))) == (LARGE, b"metadata")
+
+
+@pytest.mark.parametrize("column", ["length", "slivers", "size_bytes", "shard", "is_retired"])
+def test_a_list_of_segments_with_no_number_stops_the_store(
+    store: SliverStore, folder: Path, column: str
+) -> None:
+    change_row(folder, f"UPDATE segment SET {column} = 'text'")
+    store.close()
+    with pytest.raises(StoreDamaged, match=r"what is no number.* move .* away and start again"):
+        store.open()
+
+
 def test_bytes_written_twice_or_lost_or_of_another_sliver_are_not_read(
     store: SliverStore, folder: Path
 ) -> None:
@@ -116,10 +186,11 @@ def test_a_large_sliver_read_is_not_the_next_ones_memory(store: SliverStore) -> 
     assert read == contents
 
 
+@pytest.mark.parametrize("change", ["CAST('metadatb' AS BLOB)", "'metadata'", "5", "x''"])
 def test_metadata_with_a_flipped_bit_are_missing_and_told(
-    store: SliverStore, folder: Path, told: list[bytes]
+    store: SliverStore, folder: Path, told: list[bytes], change: str
 ) -> None:
-    change_row(folder, "UPDATE metadata SET bcs = CAST('metadatb' AS BLOB)")
+    change_row(folder, f"UPDATE metadata SET bcs = {change}")
     for _ in range(2):
         assert store.metadata(blob(1)) is None
     assert (store.damaged_count, told) == (1, [blob(1)])
