@@ -21,7 +21,7 @@ from xxhash import xxh3_64_intdigest
 
 from committee.ledger import BlobRecord
 from storage.node.chain.changes import BlobObject
-from storage.node.sqlite import transaction
+from storage.node.sqlite import StoreDamaged, transaction
 
 VERSION = 6
 BUCKETS = 256
@@ -127,25 +127,25 @@ def rows_of(connection: sqlite3.Connection) -> Iterator[Rows]:
 
 
 def require_root(connection: sqlite3.Connection) -> None:
-    """Raise `ValueError` unless all rows but those of objects are those that were saved."""
-    (saved,) = connection.execute("SELECT value FROM note WHERE name = ?", (_ROOT,)).fetchone()
+    """Raise `StoreDamaged` unless all rows but those of objects are those that were saved."""
+    saved = connection.execute("SELECT value FROM note WHERE name = ?", (_ROOT,)).fetchone()
     total = 0
     for table in _SMALL:
         for row in connection.execute(f"SELECT * FROM {table}"):  # noqa: S608 (a name from above)
             total += _digest(row) if row[0] != _ROOT else 0
-    if _as_bytes(total) != saved:
-        raise ValueError("rows that are not those that were saved")
+    if (_as_bytes(total),) != saved:
+        raise StoreDamaged("the record of the chain has rows that are not those that were saved")
 
 
 def require_bucket(connection: sqlite3.Connection, table: int, bucket: int) -> None:
-    """Raise `ValueError` unless the objects of a bucket are those that were saved."""
+    """Raise `StoreDamaged` unless the objects of a bucket are those that were saved."""
     number = table * BUCKETS + bucket
     saved = connection.execute("SELECT sum FROM bucket WHERE number = ?", (number,)).fetchone()
     where, values = within(bucket)
     statement = f"SELECT * FROM {TABLES[table]} WHERE {where}"  # noqa: S608 (names from above)
     total = sum(map(_digest, connection.execute(statement, values)))
     if _as_bytes(total) != (saved[0] if saved else bytes(8)):
-        raise ValueError("objects that are not those that were saved")
+        raise StoreDamaged("the record of the chain has objects that are not those that were saved")
 
 
 def within(bucket: int) -> tuple[str, tuple[bytes, ...]]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import sqlite3
 import time
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -28,6 +31,7 @@ from committee.ledger import (
     follower,
 )
 from storage.node.chain import ChainView
+from storage.node.chain.store import FILE, ChainStore
 from tests.memory_chain import MemoryChain
 from tests.storage.network import N_SHARDS, PARAMETERS
 from tests.storage.node.chain.kept import inventory, live_at_start, live_blobs, records_of
@@ -70,6 +74,32 @@ async def test_a_blob_lives_from_its_certificate_to_its_end(script: Script, view
     await view.refresh()
     assert not view.is_live(A)
     assert not view.is_registered(A)
+
+
+async def test_objects_that_the_disk_changed_meanwhile_are_read_anew_before_an_epoch_starts(
+    script: Script, tmp_path: Path
+) -> None:
+    """The start's check was passed before: by these rows the blob would be dropped, and in no inventory."""
+    view = ChainView(cast(NodeLedger, script), 1, ChainStore(tmp_path))
+    with contextlib.closing(view._store):
+        await view.load()
+        script.happens(registered(1, A), certified(1, A))
+        await view.refresh()
+        with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as connection, connection:
+            connection.execute("UPDATE object_0 SET deleted_block = 1")
+            connection.execute("UPDATE object_1 SET deleted_block = 1")
+        script.records = [BlobRecord(1, A, 10, "0x", 1, 1, 3, False)]
+        script.epoch, script.started = 2, script.block + 1
+        script.happens(EpochStarted(mark(0), 2, 2))
+        dropped: list[set[bytes]] = []
+        view.subscribe(lambda event: dropped.append({A} - view.those_wanted([A])))
+        with pytest.raises(LedgerUnavailable, match="not those that were saved"):
+            await view.refresh()
+        assert view.state.epoch == 1
+        await view.refresh()
+        assert view.state.epoch == 2
+        assert view.those_wanted([A]) == {A}
+    assert not any(dropped)
 
 
 async def test_one_live_object_keeps_a_blob_that_another_gave_up(script: Script, view: ChainView) -> None:
