@@ -5,6 +5,8 @@ What members ask of each other to know who is alive goes over connections of its
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Collection
 from functools import partial
 
@@ -16,6 +18,10 @@ from storage.client.link import Link
 from storage.client.node_client import NodeClient
 from storage.node.chain import ChainView
 from storage.node.credentials import Credentials
+
+MOVED_S = 60.0
+"""Least time between two moves of a member that are followed. Each new name is looked up, and holds a thread for half a
+minute where its name server hangs: members that moved with each block would have all others wait for theirs."""
 
 
 class Peers:
@@ -34,6 +40,8 @@ class Peers:
         """What handover and repair bring, which waits its turn."""
         self._bulk = open_session(allow_private=allow_private)
         self._watch = open_session(allow_private=allow_private, limit=0)
+        self._addresses: dict[int, tuple[str, float]] = {}
+        """Node id → the address at which it is asked, and since when (of `time.monotonic`) after it has moved."""
         self._clients: dict[tuple[int, bool], NodeClient] = {}
         """(node id, whether for the watch) → the client at the node's newest address."""
 
@@ -49,7 +57,10 @@ class Peers:
         await self._watch.close()
 
     def client(self, member: Member) -> NodeClient:
-        """Return the client for a member, at its newest address on chain, for all that can wait its turn."""
+        """Return the client for a member, at its newest address on chain, for all that can wait its turn.
+
+        A member that has moved within MOVED_S is asked where it was then, if it moves again.
+        """
         return self._client(member, self._bulk, False)
 
     def watch_client(self, member: Member) -> NodeClient:
@@ -58,16 +69,23 @@ class Peers:
 
     def _client(self, member: Member, session: aiohttp.ClientSession, is_watch: bool) -> NodeClient:
         key = (member.node_id, is_watch)
-        known = self._clients.get(key)
-        # A plan that is being carried out names members as they were when it was made.
-        member = self._view.state.members().get(member.node_id, member)
-        if known is None or known.address != member.address:
+        known, address = self._clients.get(key), self._address(member)
+        if known is None or known.address != address:
             show = (
                 None if self._credentials is None else partial(self._credentials.header_for, member.node_id)
             )
             link = None if is_watch else self.link
-            self._clients[key] = NodeClient(session, member.name, member.address, credential=show, link=link)
+            self._clients[key] = NodeClient(session, member.name, address, credential=show, link=link)
         return self._clients[key]
+
+    def _address(self, member: Member) -> str:
+        # A plan that is being carried out names members as they were when it was made.
+        newest = self._view.state.members().get(member.node_id, member).address
+        address, since_s = self._addresses.setdefault(member.node_id, (newest, -math.inf))
+        if address != newest and time.monotonic() - since_s >= MOVED_S:
+            self._addresses[member.node_id] = newest, time.monotonic()
+            return newest
+        return address
 
     def others(self) -> list[Member]:
         """Every other node that may have slivers of some shard, by node id."""

@@ -136,11 +136,12 @@ class Watch:
         self._signs.forget(self.silent_members())
         for fellow in fellows:
             address, poll = self._polls.get(fellow.node_id, ("", None))
-            if address != fellow.address:
+            asked = self._peers.watch_client(fellow).address
+            if address != asked:
                 if poll is not None:
                     poll.cancel()
                 poll = polls.create_task(self._poll(fellow))
-                self._polls[fellow.node_id] = fellow.address, poll
+                self._polls[fellow.node_id] = asked, poll
         for fellow in fellows:
             if fellow.node_id not in self._ejecting and self._is_my_turn(current, fellow):
                 polls.create_task(self._eject(current, fellow))

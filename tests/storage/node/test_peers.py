@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import cast
 
@@ -10,7 +11,7 @@ import pytest
 from committee.ledger import BlockMark, EpochState
 from committee.membership import Committee, Member
 from storage.node.chain import ChainView
-from storage.node.peers import Peers
+from storage.node.peers import MOVED_S, Peers
 
 NOWHERE = BlockMark(0, b"")
 
@@ -68,3 +69,22 @@ def test_a_new_owner_is_whoever_did_not_attest_the_shard_last(peers: Peers) -> N
     assert peers.is_new_owner(before, 3), "it had not attested it"
     assert not peers.is_new_owner(GONE, 3)
     assert peers.is_new_owner(member(3, 1, 2, 3), 1)
+
+
+async def test_a_member_that_moves_all_the_time_is_followed_now_and_then(
+    peers: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each move would have a new name looked up, and others' names wait."""
+    now_s, asked = [0.0], list[str]()
+    monkeypatch.setattr("storage.node.peers.time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    assert peers.watch_client(member(1, 0)).address == "http://now"
+    for number in range(300):
+        moved = dataclasses.replace(member(1, 0), address=f"http://there-{number}")
+        current = Committee(9, 4, (moved, member(3, 1, 2, 3)))
+        peers._view.state = dataclasses.replace(STATE, current=current)
+        asked += [client(moved).address for client in (peers.watch_client, peers.client)]
+        now_s[0] += 1
+    assert asked[:2] == ["http://there-0"] * 2, "the first move is followed at once"
+    assert len(set(asked)) == 300 / MOVED_S
+    now_s[0] += MOVED_S
+    assert peers.watch_client(moved).address == "http://there-299"

@@ -102,7 +102,7 @@ class Bench:
             )
             return message, SECRETS[self.signs_as.get(member.node_id, member.node_id)].sign(message)
 
-        return SimpleNamespace(health=health, ejection=ejection)
+        return SimpleNamespace(address=member.address, health=health, ejection=ejection)
 
     async def answer(self) -> dict[str, Any]:
         return {}
