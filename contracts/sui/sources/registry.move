@@ -228,7 +228,9 @@ public fun change_public_key(
     let node_id = cap.node_id;
     let message = possession_message(system, ctx.sender(), public_key);
     let key = registry.state_mut().take_key(node_id, public_key, &proof_of_possession, &message);
-    let from_period = registry.owned(cap).public_keys.set(system.electable_period(), key);
+    let keys = &mut registry.owned(cap).public_keys;
+    keys.forget_before(system.period());
+    let from_period = keys.set(system.electable_period(), key);
     event::emit(PublicKeyChanged { node_id, public_key, from_period });
 }
 

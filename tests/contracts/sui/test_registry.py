@@ -215,6 +215,18 @@ def test_new_key_and_commission_count_from_the_first_period_that_is_not_elected(
     assert deployment.call_registry("commission_in", deployment.registry, 1, 1) == 7, "the last one counts"
 
 
+def test_keys_of_periods_that_are_over_are_forgotten() -> None:
+    deployment = Nodes()
+    owner_cap, _ = deployment.register(Registration())
+    deployment.stake(1, 10**9)
+    keys = [SecretKey(60 + number) for number in range(4)]
+    for key in keys:
+        deployment.change_key(owner_cap, key)
+        deployment.begin_period()
+    assert [period for period, _ in deployment.node(1)[5][0]] == [3, 4]
+    assert deployment.key_in(1, 4) == deployment.uncompressed(keys[3].public_key)
+
+
 def test_invalid_key_or_commission_is_no_change() -> None:
     deployment = Nodes()
     owner_cap, _ = deployment.register(Registration())
