@@ -48,7 +48,7 @@ class NodeProcess:
 
     @property
     def has_ended(self) -> bool:
-        """Whether its process was started, not stopped, and ended all the same, and not at its fail point."""
+        """Whether the process has ended, neither by `stop` nor `kill` nor at its fail point."""
         if self.process is None or self.process.returncode is None:
             return False
         return not self._fail_point or self.process.returncode != -signal.SIGKILL

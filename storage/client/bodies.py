@@ -107,13 +107,14 @@ class LargeBody(Payload):
         return self._transport is not None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """The content as text."""
+        """Return the content as text."""
         return bytes(self._value).decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Send it. aiohttp sends it again, untold, over another connection when one that it kept breaks.
+        """Send the body. Raises `ConnectionResetError` when aiohttp sends it again STALE_S or more after it began.
 
-        That is wanted where the other side had closed the kept connection, which shows at once, and not later.
+        aiohttp does so by itself when a connection breaks that had been kept open. If it breaks at once, the other side
+        had closed it before, and the body may be sent again; if later, the sender of the body decides.
         """
         now_s = asyncio.get_running_loop().time()
         if self._transport is not None and now_s - self._began_s >= STALE_S:

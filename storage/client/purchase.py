@@ -26,7 +26,7 @@ EXTENSION_TRIES = 5
 
 
 class Outcome(StrEnum):
-    """What a store has done."""
+    """What was done to have a blob certified; its text is shown to users."""
 
     REGISTERED = "registered and certified"
     CONTINUED = "certified an object that was registered before"
@@ -90,9 +90,9 @@ def best_object(
 async def waiting_object(
     ledger: ClientLedger, metadata: BlobMetadata, periods: int, deletable: bool, progress: Progress
 ) -> tuple[BlobRecord | None, int]:
-    """Return the account's object that is registered for `periods` and waits for a certificate, None for none.
+    """Return (object, id): the account's object that waits for a certificate, and up to which id all objects are known.
 
-    And the id up to which the search knew all objects.
+    The object is registered for `periods` periods from now at least; None when there is none.
     """
     state, _ = await current_committee(ledger, progress)
     await ledger.drain()

@@ -63,7 +63,7 @@ class RoundsFace(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SymbolAt:
-    """The symbol at a position of a node's line."""
+    """The symbol at one of the positions from which a storage proof's places are drawn."""
 
     position: int
     blob_id: bytes
@@ -86,7 +86,7 @@ class NodeFace(Protocol):
         """The node in the rounds of storage proofs."""
 
     def health(self) -> dict[str, Any]:
-        """What `/v1/health` answers, at once: a node under load must not look dead."""
+        """Return what `/v1/health` answers, at once: a node under load must not look dead."""
 
     def upkeep(self) -> dict[str, int]:
         """What the node has done since its start to keep its store whole; in health and metrics."""
@@ -98,7 +98,7 @@ class NodeFace(Protocol):
         """The steps that are due for the epochs to go on; in metrics."""
 
     def handover_report(self) -> dict[str, Any]:
-        """What `/v1/handover` answers."""
+        """Return what `/v1/handover` answers."""
 
     async def sign_ejection(self, node_id: int, deadline_s: int) -> tuple[bytes, bytes]:
         """Return (message, signature) for the member's ejection. Raises `Refusal` when the member is not silent."""

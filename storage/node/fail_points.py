@@ -72,7 +72,10 @@ class UnknownFailPoint(Exception):
 
 
 def _read(text: str) -> tuple[str, int]:
-    """(name, how many times to pass before the end) of `name` or `name:k`; ("", 0) for nothing."""
+    """Return (name, k), where the process is killed when it comes to the place the `k`th time; ("", 0) for no text.
+
+    The text is `name` or `name:k`; `k` is 1 where it is not given.
+    """
     if not text:
         return "", 0
     name, _, hit = text.partition(":")
@@ -86,7 +89,7 @@ _passed: Counter[str] = Counter()
 
 
 def fail_point(name: str) -> None:
-    """The end of the process if it is armed for this place and has come to it often enough; nothing otherwise."""
+    """Kill the process if HAULOUT_FAIL_POINT names this place, and the process has come to it as often as it says."""
     if name != _ARMED:
         return
     _passed[name] += 1

@@ -184,7 +184,7 @@ class StorageNode:
         return tuple(part.run for part in parts)
 
     def health(self) -> dict[str, Any]:
-        """What `/v1/health` answers."""
+        """Return what `/v1/health` answers."""
         state = self.view.state
         mine = set(self.view.my_shards())
         return {
@@ -235,19 +235,19 @@ class StorageNode:
         return self.keeper.due
 
     def handover_report(self) -> dict[str, Any]:
-        """What `/v1/handover` answers."""
+        """Return what `/v1/handover` answers."""
         return self.handover.report().to_json()
 
     async def sign_ejection(self, node_id: int, deadline_s: int) -> tuple[bytes, bytes]:
-        """What `/v1/members/{node_id}/ejection/{deadline}` answers, or raises `Refusal`."""
+        """Return (message, signature), which `/v1/members/{node_id}/ejection/{deadline}` answers. Raises `Refusal`."""
         return await self.watch.sign_ejection(node_id, deadline_s)
 
     def sign_of_life(self, nonce: bytes) -> tuple[bytes, bytes]:
-        """What `/v1/sign_of_life` answers."""
+        """Return (message, signature), which `/v1/sign_of_life/{nonce}` answers."""
         return self.signs.give(nonce)
 
     async def fetch_sign_of_life(self, node_id: int, nonce: bytes) -> tuple[bytes, bytes]:
-        """What `/v1/members/{node_id}/sign_of_life` answers, or raises `Refusal`."""
+        """Return (message, signature), which `/v1/members/{node_id}/sign_of_life/{nonce}` answers. Raises `Refusal`."""
         return await self.signs.fetch(node_id, nonce)
 
     def _on_event(self, event: Event) -> None:

@@ -78,12 +78,18 @@ class RedStuff(ManyBlobs):
         return EncodedBlob(len(source), inner(primary).reshape(n, -1), inner(secondary).reshape(n, -1), roots)
 
     def encode_large(self, data: Data) -> LargeBlob:
-        """The metadata, and slivers that are made when wanted; `data` must not change until then. Raises `TooLarge`."""
+        """Return a blob with its metadata, whose slivers are made when asked for. Raises `TooLarge`.
+
+        `data` must not change while the blob is in use.
+        """
         content = array_of(data)
         return LargeBlob(self, self._engine, content, metadata_of(self, self._engine, MemorySource(content)))
 
     def metadata_of_file(self, file: BinaryIO) -> BlobMetadata:
-        """The metadata of what an open (real) file holds; it is not kept in memory. Raises `TooLarge`, `OSError`."""
+        """Return the metadata of the content of an open regular file, which is read piece by piece.
+
+        Raises `TooLarge` and `OSError`.
+        """
         length = file.seek(0, os.SEEK_END)
         return metadata_of(self, self._engine, FileSource(file.fileno(), length))
 

@@ -298,9 +298,9 @@ class Engine:
         return flat, self._root(expanded, t)
 
     def slots(self, axis: Axis, indices: Sequence[int]) -> dict[int, int]:
-        """Where each of `k` slivers lies in the grid before it is decoded: a source sliver at its own place.
+        """Return index → place in the grid, before it is decoded, of each of `k` slivers.
 
-        Any other one lies at the place of a source sliver that is not given.
+        A source sliver lies at its own place, any other one at that of a source sliver that is not given.
         """
         k = self.code(axis.other).k
         free = iter(sorted(set(range(k)) - set(indices)))

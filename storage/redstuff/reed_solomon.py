@@ -124,7 +124,10 @@ class Completion:
 
 @lru_cache(maxsize=64)
 def completion(k: int, n: int, known: tuple[int, ...], kind: str) -> Completion:
-    """Return what completes codewords from the symbols `known`; made once for all repairs that know the same."""
+    """Return what it takes to complete codewords of which the symbols `known` are given.
+
+    Kept for the 64 sets of symbols asked for last: repairs that know the same symbols make it once.
+    """
     of = code(k, n)
     indices = np.array(known)
     given, missing = np.full((2, of.positions), -1, np.int64)

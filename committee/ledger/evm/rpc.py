@@ -212,9 +212,10 @@ class Rpc(AsyncJSONBaseProvider):
         return True
 
     async def leave_behind(self, tag: str, number: int) -> bool:
-        """Pass over the endpoint that answered last, which is before the block `number`, if another's `tag` is not.
+        """Let the endpoint that answered last rest if another one's block `tag` has the number `number` or a later one.
 
-        So it is with one that is being synchronised, or was restarted. Returns whether another is to be asked now.
+        The caller has seen that the endpoint's own is earlier, as while it is being synchronised. Return whether it
+        rests, so that another endpoint is to be asked now.
         """
         endpoint = self._served_last
         opinion = await self.second_opinion(

@@ -230,9 +230,9 @@ class ChainStore:
 
     @contextlib.contextmanager
     def writing(self, changed: Collection[bytes] | None = None) -> Iterator[Rows]:
-        """The rows, to be changed: durable when the block ends, as they were when it raises.
+        """A context that lends the rows for a change, which is durable when the block ends and undone when it raises.
 
-        `changed` are the blobs of which the view's objects change; all of them may if it is None.
+        `changed` are the ids of the blobs whose objects change; None when any may.
         """
         try:
             with self._connections.writer() as connection, rows_of(connection) as writing:

@@ -40,7 +40,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def create_app(node: NodeFace, serving: Budget) -> web.Application:
-    """The application that serves `node`; `serving` limits what peers get for handover and repair."""
+    """Return the application that serves `node`; `serving` limits what peers get for handover and repair."""
     metrics, admission = Metrics(node), Admission(node, serving)
 
     async def health(request: web.Request) -> web.Response:

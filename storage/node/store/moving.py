@@ -43,7 +43,7 @@ OBJECT_NAME = re.compile(r"\d+-\d+-[0-9a-f]{8}")
 
 
 class Progress(NamedTuple):
-    """How far all segments were moved."""
+    """How many segments, and bytes of them, a move of all segments has moved, and how many are left."""
 
     segments: int
     size_bytes: int

@@ -23,13 +23,13 @@ LONGEST_PAUSE_S = 60.0
 
 
 class Mover:
-    """The mover of one store's segments."""
+    """Moves one store's segments to the object store."""
 
     def __init__(self, moving: Moving) -> None:
         self._moving = moving
 
     async def run(self) -> None:
-        """Move for ever."""
+        """Move segments for ever, whenever there are any to be moved."""
         pause_s = LOOK_S
         while True:
             try:
