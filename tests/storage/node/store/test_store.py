@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 
@@ -41,17 +40,6 @@ def small(number: int) -> bytes:
 
 def large(number: int) -> bytes:
     return bytes([number]) * 5000
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def store(folder: Path) -> Iterator[SliverStore]:
-    with SliverStore(folder) as opened:
-        yield opened
 
 
 # put and get

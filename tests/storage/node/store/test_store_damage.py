@@ -27,11 +27,6 @@ def blob(number: int) -> bytes:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
 def told() -> list[bytes]:
     """Blob ids the store tells of."""
     return []

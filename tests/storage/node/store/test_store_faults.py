@@ -27,11 +27,6 @@ def blob(number: int) -> bytes:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
 def store(folder: Path) -> Iterator[SliverStore]:
     with SliverStore(folder) as opened:
         opened.put_sliver(blob(0), 0, P, LARGE)

@@ -21,11 +21,6 @@ LARGE = b"L" * 5000
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
 def store(folder: Path) -> Iterator[SliverStore]:
     with SliverStore(folder) as opened:
         opened.put_sliver(BLOB, 0, P, b"small")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,17 +25,6 @@ def blob(number: int) -> bytes:
 
 def large(number: int) -> bytes:
     return bytes([number]) * 5000
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def store(folder: Path) -> Iterator[SliverStore]:
-    with SliverStore(folder) as opened:
-        yield opened
 
 
 def test_threads_that_store_the_same_slivers_store_each_once(store: SliverStore) -> None:
