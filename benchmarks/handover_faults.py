@@ -55,8 +55,9 @@ async def _outlive(
     await network.upload(blob)
     # One of the dead has left; the others are members still, with half their shards.
     halves = [max(1, count // 2) for count in dying[1:]]
-    network.elect(stakes_of(alive + dead[1:], living + halves))
     await end(*dead)
+    # At once, as the selection is dropped when one of the dead is ejected before the start.
+    network.elect(stakes_of(alive + dead[1:], living + halves))
     network.chain.start()
     current = network.chain.state.current
     assert current is not None
