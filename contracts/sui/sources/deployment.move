@@ -34,6 +34,7 @@ public fun create(
     opening: Opening,
     terms: Terms,
     windows: Windows,
+    bond: u64,
     evidence_window_s: u64,
     clock: &Clock,
     ctx: &mut TxContext,
@@ -45,7 +46,7 @@ public fun create(
     staking::create(treasury, evidence_window_s, ctx);
     blobs::create(terms, ctx);
     ballot::create(ctx);
-    proofs::create(windows, &parameters, ctx);
+    proofs::create(windows, bond, &parameters, ctx);
     system.share();
     (governor_cap, guardian_cap)
 }

@@ -3,8 +3,8 @@
 /// An epoch's round: a quorum certifies the inventory, the blobs that are to be stored (`begin`). Each member commits itself
 /// to every symbol that it stores, under a salt of its own (`commit`). Then positions are drawn (`draw`). A member shows the
 /// symbols drawn to its fellows, of whom a quorum certifies that (`prove`), or the first of them here (`answer`). A member
-/// that does neither in time misses the round (`judge`). Nothing can be paused, and no member's word alone has another one
-/// lose anything. A round that ends with its epoch before it is judged has no misses.
+/// that does neither in time misses the round (`judge`). Beside that any account may demand a single symbol of a member at any
+/// time of the round (`demands`). Nothing can be paused, and no member's word alone has another one lose anything. A round that ends with its epoch before it is judged has no misses.
 module haulout::proofs;
 
 use haulout::encoding;
@@ -34,7 +34,7 @@ const EWrongVersion: u64 = 6;
 const EWrongEpoch: u64 = 123;
 /// A node is not a member in this epoch.
 const ENotAMember: u64 = 164;
-/// The steps of a round take more than a sixth of a period, or one of them no time.
+/// The steps of a round, or a demand, take more than a sixth of a period, or no time.
 const EInvalidWindows: u64 = 71;
 /// The round of this epoch has begun.
 const EAlreadyBegun: u64 = 72;
@@ -42,6 +42,8 @@ const EAlreadyBegun: u64 = 72;
 const ERoundNotBegun: u64 = 73;
 /// There is nothing to prove.
 const EEmptyInventory: u64 = 74;
+/// A demand costs nothing.
+const EInvalidBond: u64 = 81;
 
 const VERSION: u64 = 1;
 /// A round takes such a part of a period at most. A replacement ends it without a verdict, so who would have a period without one
@@ -58,6 +60,10 @@ public struct Proofs has key { id: UID, version: u64 }
 
 public struct State has store {
     windows: Windows,
+    /// What a demand costs if it is answered.
+    bond: u64,
+    /// Of all demands that are neither answered nor judged.
+    bonds: Balance<HAUL>,
     /// Epoch → its round, from its beginning on.
     rounds: Table<u32, Round>,
     /// Node → how many rounds it has missed since it last proved, not counting answers in which all was excused.
@@ -74,9 +80,11 @@ public struct Windows has copy, drop, store {
     prove_s: u64,
     /// From then until certificates and answers are refused.
     answer_s: u64,
+    /// From a demand until it must be answered.
+    demand_s: u64,
 }
 
-public struct ProofsCreated has copy, drop { proofs: ID, windows: Windows }
+public struct ProofsCreated has copy, drop { proofs: ID, windows: Windows, bond: u64 }
 
 /// The round of an epoch has begun.
 public struct RoundBegun has copy, drop { epoch: u32, root: address, count: u32, weight: u64, commit_by_s: u64 }
@@ -100,18 +108,28 @@ public struct Missed has copy, drop { epoch: u32, node_id: u32, in_a_row: u32 }
 public struct Punished has copy, drop { epoch: u32, node_id: u32, reason: u8 }
 
 /// Returns how long the steps of a round may take. Aborts with `EInvalidWindows`.
-public fun new_windows(commit_s: u64, prove_s: u64, answer_s: u64): Windows {
-    assert!(commit_s > 0 && answer_s > 0, EInvalidWindows);
-    Windows { commit_s, prove_s, answer_s }
+public fun new_windows(commit_s: u64, prove_s: u64, answer_s: u64, demand_s: u64): Windows {
+    assert!(commit_s > 0 && answer_s > 0 && demand_s > 0, EInvalidWindows);
+    Windows { commit_s, prove_s, answer_s, demand_s }
 }
 
-/// Creates the storage proofs of a deployment, and shares them. Aborts with `EInvalidWindows`.
-public(package) fun create(windows: Windows, parameters: &Parameters, ctx: &mut TxContext) {
+/// Creates the storage proofs of a deployment, and shares them. Aborts with `EInvalidWindows` or `EInvalidBond`.
+public(package) fun create(windows: Windows, bond: u64, parameters: &Parameters, ctx: &mut TxContext) {
     let whole_s = (windows.commit_s as u128) + (windows.prove_s as u128) + (windows.answer_s as u128);
-    assert!(WINDOWS_IN_A_PERIOD * whole_s <= parameters.period_duration_s() as u128, EInvalidWindows);
+    let duration_s = parameters.period_duration_s() as u128;
+    assert!(WINDOWS_IN_A_PERIOD * whole_s <= duration_s, EInvalidWindows);
+    assert!(WINDOWS_IN_A_PERIOD * (windows.demand_s as u128) <= duration_s, EInvalidWindows);
+    assert!(bond > 0, EInvalidBond);
     let mut proofs = Proofs { id: object::new(ctx), version: VERSION };
-    event::emit(ProofsCreated { proofs: object::id(&proofs), windows });
-    let state = State { windows, rounds: table::new(ctx), misses: table::new(ctx), punished: table::new(ctx) };
+    event::emit(ProofsCreated { proofs: object::id(&proofs), windows, bond });
+    let state = State {
+        windows,
+        bond,
+        bonds: balance::zero(),
+        rounds: table::new(ctx),
+        misses: table::new(ctx),
+        punished: table::new(ctx),
+    };
     dynamic_field::add(&mut proofs.id, VERSION, state);
     transfer::share_object(proofs);
 }
@@ -292,7 +310,7 @@ fun check_place(system: &System, round: &Round, node_id: u32, place: u16, openin
 
 /// Requires that an opening shows the symbol at a position in a shard, unless the member need not have it; returns whether
 /// that is so. It has the shard to show if it kept it, or attested it before `deadline_s`.
-fun check_symbol(
+public(package) fun check_symbol(
     system: &System,
     round: &Round,
     node_id: u32,
@@ -310,10 +328,30 @@ fun check_symbol(
 }
 
 /// Returns the salt of a member's commitment in the current epoch.
-fun salt(system: &System, node_id: u32): address {
+public(package) fun salt(system: &System, node_id: u32): address {
     let epoch = system.epoch();
     let key = bls12381::uncompressed_g1_to_g1(&system.committee(epoch).key_of(node_id));
     opening::salt(epoch, node_id, &key, address::from_bytes(system.term(epoch).salt()))
+}
+
+/// Returns the round of an epoch. Aborts with `ERoundNotBegun`.
+public(package) fun round_of(proofs: &mut Proofs, epoch: u32): &mut Round { proofs.state_mut().round_mut(epoch) }
+
+/// Returns what a demand costs if it is answered.
+public(package) fun bond(proofs: &mut Proofs): u64 { proofs.state_mut().bond }
+
+/// Returns how long there is to answer a demand.
+public(package) fun demand_s(proofs: &mut Proofs): u64 { proofs.state_mut().windows.demand_s }
+
+/// Keeps the bond of a demand.
+public(package) fun keep_bond(proofs: &mut Proofs, bond: Balance<HAUL>) {
+    proofs.state_mut().bonds.join(bond);
+}
+
+/// Takes out the bond of a demand.
+public(package) fun take_bond(proofs: &mut Proofs): Balance<HAUL> {
+    let state = proofs.state_mut();
+    state.bonds.split(state.bond)
 }
 
 fun round_mut(self: &mut State, epoch: u32): &mut Round {

@@ -18,10 +18,18 @@ const EAlreadyProven: u64 = 78;
 const ENoSuchPlace: u64 = 79;
 /// A member's miss in this epoch is judged.
 const EAlreadyJudged: u64 = 80;
+/// An account's demand of a member is open.
+const EAlreadyDemanded: u64 = 83;
+/// As many demands of a member are open as can be.
+const ETooManyDemands: u64 = 84;
+/// An account has no demand of a member in this epoch.
+const ENotDemanded: u64 = 85;
 
 /// Places that are answered on chain where a quorum has not certified a member.
 const PLACES: u16 = 16;
 const ALL_PLACES: u16 = 0xffff;
+/// Demands of a member that can be open at once, beside one of each of its fellows.
+const MAX_OPEN_DEMANDS: u8 = 16;
 
 public struct Round has store {
     inventory: Inventory,
@@ -33,6 +41,8 @@ public struct Round has store {
     answer_by_s: u64,
     /// Node → its part, if it has one.
     parts: Table<u32, Part>,
+    /// Those that are neither answered nor judged.
+    demands: Table<Asked, Demand>,
 }
 
 public struct Part has copy, drop, store {
@@ -45,10 +55,25 @@ public struct Part has copy, drop, store {
     is_proven: bool,
     is_missed: bool,
     is_punished: bool,
+    /// Demands that are neither answered nor judged, but for those in places of fellows.
+    open_demands: u8,
+    /// Fellows whose own places are taken.
+    asking: vector<u32>,
+}
+
+/// A member, and the account that wants to see a symbol.
+public struct Asked has copy, drop, store { node_id: u32, asker: address }
+
+public struct Demand has copy, drop, store {
+    position: u128,
+    /// The last second of an answer.
+    answer_by_s: u64,
+    /// The member whose own place it has; none for one that is for anybody.
+    fellow: Option<u32>,
 }
 
 public(package) fun new(inventory: Inventory, commit_by_s: u64, ctx: &mut TxContext): Round {
-    Round { inventory, commit_by_s, draw: option::none(), answer_by_s: 0, parts: table::new(ctx) }
+    Round { inventory, commit_by_s, draw: option::none(), answer_by_s: 0, parts: table::new(ctx), demands: table::new(ctx) }
 }
 
 public(package) fun inventory(self: &Round): &Inventory { &self.inventory }
@@ -125,6 +150,62 @@ public(package) fun punish(self: &mut Round, node_id: u32) {
     self.part_mut(node_id).is_punished = true;
 }
 
+/// Takes note of a demand, in a fellow's own place or in one that is for anybody. Aborts with `EAlreadyDemanded` or
+/// `ETooManyDemands`.
+///
+/// Without places of fellows a member that demands of itself, and answers and demands anew in one transaction, could keep
+/// everybody else out.
+public(package) fun ask(
+    self: &mut Round,
+    node_id: u32,
+    asker: address,
+    fellow: Option<u32>,
+    position: u128,
+    answer_by_s: u64,
+) {
+    let asked = Asked { node_id, asker };
+    assert!(!self.demands.contains(asked), EAlreadyDemanded);
+    let part = self.part_mut(node_id);
+    if (fellow.is_some()) {
+        let fellow = *fellow.borrow();
+        assert!(find(&part.asking, fellow) == part.asking.length(), ETooManyDemands);
+        part.asking.push_back(fellow);
+    } else {
+        assert!(part.open_demands < MAX_OPEN_DEMANDS, ETooManyDemands);
+        part.open_demands = part.open_demands + 1;
+    };
+    self.demands.add(asked, Demand { position, answer_by_s, fellow });
+}
+
+/// Returns the position that an account demands of a member, and the last second of an answer. Aborts with `ENotDemanded`.
+public(package) fun demand_of(self: &Round, node_id: u32, asker: address): (u128, u64) {
+    let asked = Asked { node_id, asker };
+    assert!(self.demands.contains(asked), ENotDemanded);
+    let Demand { position, answer_by_s, .. } = self.demands[asked];
+    (position, answer_by_s)
+}
+
+/// Ends a demand. Aborts with `ENotDemanded`.
+public(package) fun close(self: &mut Round, node_id: u32, asker: address) {
+    let asked = Asked { node_id, asker };
+    assert!(self.demands.contains(asked), ENotDemanded);
+    let Demand { fellow, .. } = self.demands.remove(asked);
+    let part = self.part_mut(node_id);
+    if (fellow.is_some()) {
+        let place = find(&part.asking, *fellow.borrow());
+        part.asking.remove(place);
+    } else {
+        part.open_demands = part.open_demands - 1;
+    };
+}
+
+/// Returns the place of a number, the list's length if it is not in it.
+fun find(numbers: &vector<u32>, number: u32): u64 {
+    let mut place = 0;
+    while (place < numbers.length() && numbers[place] != number) place = place + 1;
+    place
+}
+
 fun bit(place: u16): u16 { 1 << (place as u8) }
 
 fun part(self: &Round, node_id: u32): Part {
@@ -144,5 +225,7 @@ fun nothing(): Part {
         is_proven: false,
         is_missed: false,
         is_punished: false,
+        open_demands: 0,
+        asking: vector[],
     }
 }

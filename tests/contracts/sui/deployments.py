@@ -30,8 +30,9 @@ BEGIN_S = 1_000_000
 USUAL = Parameters(10, 1000, 100, 30, 500, DOMAIN, certificate_grace_s=20, notice_s=50, shrink_s=26_000)
 NO_OPENING = (0, 0, 0)
 TERMS = Terms(price_per_mib_period=5, write_price_per_mib=2, capacity_bytes=100 << 20)
-WINDOWS = (60, 50, 50)
-"""Of storage proofs: to commit, to prove, to answer."""
+WINDOWS = (60, 50, 50, 40)
+"""Of storage proofs: to commit, to prove, to answer; and to answer a demand."""
+BOND = 1000
 EVIDENCE_S = 500
 SUPPLY = 10**18
 HAUL = Datatype(ModuleId(PACKAGE, "haul"), "HAUL")
@@ -44,7 +45,8 @@ class Deployment:
         self,
         parameters: Parameters = USUAL,
         opening: tuple[int, int, int] = NO_OPENING,
-        windows: tuple[int, int, int] = WINDOWS,
+        windows: tuple[int, int, int, int] = WINDOWS,
+        bond: int = BOND,
     ) -> None:
         self.transaction = Transaction()
         self.time_s = BEGIN_S
@@ -63,6 +65,7 @@ class Deployment:
             self.call("parameters", "new_opening", *opening),
             self.terms(TERMS),
             self.call("proofs", "new_windows", *windows),
+            bond,
             EVIDENCE_S,
             self.clock,
         )

@@ -58,7 +58,8 @@ class Network:
             parameters,
             opening,
             draft.call(self.package, "terms::new", *map(u64, (5, 2, 100 << 20))),
-            draft.call(self.package, "proofs::new_windows", *map(u64, (60, 50, 50))),
+            draft.call(self.package, "proofs::new_windows", *map(u64, (60, 50, 50, 40))),
+            u64(1000),
             u64(500),
             draft.object(CLOCK_ID, is_mutable=False),
         )

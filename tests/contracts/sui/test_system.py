@@ -11,6 +11,7 @@ from committee.ledger import Parameters
 from localnet.sui_double.stored import Owner, OwnerKind
 from tests.contracts.sui.deployments import (
     BEGIN_S,
+    BOND,
     CHAIN,
     DOMAIN,
     EVIDENCE_S,
@@ -91,6 +92,7 @@ def test_deployment_of_what_is_invalid_is_refused(change: dict[str, Any], error:
             deployment.call("parameters", "new_opening", 0, 0, 0),
             deployment.terms(TERMS),
             deployment.call("proofs", "new_windows", *WINDOWS),
+            BOND,
             given["window_s"],
             deployment.clock,
         )
@@ -123,7 +125,7 @@ def test_parameter_out_of_bounds_is_refused(change: dict[str, Any], error: str) 
 def test_parameters_at_their_bounds_are_taken() -> None:
     System(Parameters(4, YEAR_S, YEAR_S, YEAR_S, 1000, DOMAIN, YEAR_S, YEAR_S, 4 * YEAR_S))
     deployment = System(
-        Parameters(1000, 12, 1, 1, 0, DOMAIN, 0, 0, 48), opening=(100, 1 << 63, YEAR_S), windows=(1, 0, 1)
+        Parameters(1000, 12, 1, 1, 0, DOMAIN, 0, 0, 48), opening=(100, 1 << 63, YEAR_S), windows=(1, 0, 1, 2)
     )
     deployment.parameters(Parameters(1000, 1, 1, 1, 0, DOMAIN, 0, 0, 4))
     with pytest.raises(Refused, match=r"^EInvalidOpening$"):
