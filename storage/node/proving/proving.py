@@ -86,7 +86,7 @@ class Proving:
     def made_inventory(self, term: Term) -> Inventory | None:
         """Return the epoch's inventory if it has been made."""
         with told(f"cannot read the inventory in {self._folder}"):
-            return existing(lambda: InventoryFile(self._of(term)).inventory())
+            return existing(lambda: InventoryFile(self.folder_of(term)).inventory())
 
     def shard_root(
         self, term: Term, shard: int, is_to_end: Callable[[], bool] = lambda: False
@@ -139,12 +139,9 @@ class Proving:
             if not pair:
                 return opening
             tree = self._tree(term, term.shards[position.shard_number])
-            path = (
-                *MerkleProof.of(pair, position.symbol).siblings,
-                *tree.proof(opening.index, root_of_hashes(pair)).siblings,
-                *MerkleProof.of(shards, position.shard_number).siblings,
-            )
-            return replace(opening, commitment_path=path)
+            attested = _attested(opening, pair, position, tree)
+            beyond = MerkleProof.of(shards, position.shard_number).siblings
+            return replace(attested, commitment_path=(*attested.commitment_path, *beyond))
 
     def entry_at(self, term: Term, offset: int) -> Entry | None:
         """Return the entry of the blob that an offset into the inventory names.
@@ -152,7 +149,7 @@ class Proving:
         None while there is no inventory, and for an offset behind its end.
         """
         with told(f"cannot read the inventory in {self._folder}"):
-            found = existing(lambda: InventoryFile(self._of(term)))
+            found = existing(lambda: InventoryFile(self.folder_of(term)))
             return None if found is None or offset >= found.inventory().weight else found.find(offset)[1]
 
     def entry_of(self, term: Term, blob_id: bytes) -> EntryProof | None:
@@ -161,7 +158,7 @@ class Proving:
         Raises `Incomplete` as `opening`.
         """
         with _incomplete():
-            return InventoryFile(self._of(term)).proof_of(blob_id)
+            return InventoryFile(self.folder_of(term)).proof_of(blob_id)
 
     def demanded(self, term: Term, position: Position) -> Opening:
         """Return what answers a demand: with the path to the shard's root if its tree is made, and no further.
@@ -169,8 +166,8 @@ class Proving:
         It makes neither inventory nor tree, and waits for none. Raises `Incomplete` as `opening`.
         """
         with _incomplete():
-            opening, pair = self._symbol(term, position, InventoryFile(self._of(term)))
-            path = self._of(term) / f"{term.shards[position.shard_number]}.tree"
+            opening, pair = self._symbol(term, position, InventoryFile(self.folder_of(term)))
+            path = self.folder_of(term) / f"{term.shards[position.shard_number]}.tree"
             tree = existing(lambda: TreeFile(path)) if pair else None
             return opening if tree is None else _attested(opening, pair, position, tree)
 
@@ -212,7 +209,7 @@ class Proving:
 
     def folder_of(self, term: Term) -> Path:
         """Return the folder of a term's files; it is there once the inventory is made."""
-        return self._of(term)
+        return self._folder / f"{term.epoch}-{term.start.hash.hex()}"
 
     def forget_others(self, term: Term) -> None:
         """Delete what was made for other epochs, as far as that is possible, and nothing outside the node's folder.
@@ -230,12 +227,9 @@ class Proving:
 
     # files
 
-    def _of(self, term: Term) -> Path:
-        return self._folder / f"{term.epoch}-{term.start.hash.hex()}"
-
     def _made(self, term: Term) -> Path:
         """Return the folder of a term, made if need be; what else has its name is cleared away."""
-        for folder in (self._folder, self._of(term)):
+        for folder in (self._folder, self.folder_of(term)):
             try:
                 require_folder(folder)
             except NotRegular:
@@ -245,7 +239,7 @@ class Proving:
 
     def _inventory(self, term: Term) -> InventoryFile:
         with told(f"cannot keep the inventory in {self._folder}"):
-            found = existing(lambda: InventoryFile(self._of(term)))
+            found = existing(lambda: InventoryFile(self.folder_of(term)))
             if found is not None:  # a file that is made can be read while another one is made
                 return found
             with self._making:
@@ -257,7 +251,7 @@ class Proving:
                 return found
 
     def _tree(self, term: Term, shard: int, is_to_end: Callable[[], bool] = lambda: False) -> TreeFile:
-        path = self._of(term) / f"{shard}.tree"
+        path = self.folder_of(term) / f"{shard}.tree"
         inventory = self._inventory(term)
         with told(f"cannot keep the tree of shard {shard} in {self._folder}"):
             found = existing(lambda: TreeFile(path))
@@ -279,7 +273,7 @@ class Proving:
         """Return the roots of the member's shards, zeros for those without a tree."""
         nodes = []
         for shard in term.shards:
-            path = self._of(term) / f"{shard}.tree"
+            path = self.folder_of(term) / f"{shard}.tree"
             with told(f"cannot read {path}"):
                 nodes.append(existing(partial(root_in, path)) or NOTHING)
         return nodes
@@ -297,7 +291,7 @@ class Proving:
         return nodes
 
     def _committed(self, term: Term, root: bytes) -> Path:
-        return self._of(term) / f"{root[:COMMITMENT_BYTES].hex()}.committed"
+        return self.folder_of(term) / f"{root[:COMMITMENT_BYTES].hex()}.committed"
 
     # what is in them
 
