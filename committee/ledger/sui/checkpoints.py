@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from committee.backoff import next_pause_s
 from committee.errors import LedgerError, LedgerHistoryGone, LedgerReorganised, LedgerUnavailable
-from committee.ledger.events import Event, Stretch
+from committee.ledger.events import EpochStarted, Event, Stretch
 from committee.ledger.records import BlockMark
 from committee.ledger.sui.connections import ANSWER_LIMIT_BYTES, AnswerTooLarge, CallRefused
 from committee.ledger.sui.digests import read_digest
@@ -114,6 +114,44 @@ class Checkpoints:
             pause_s = next_pause_s(pause_s, FIRST_PAUSE_S, LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s)
 
+    async def start_of(self, epoch: int, at_s: int) -> BlockMark:
+        """Return the checkpoint that started an epoch at a time in whole seconds, the chain's clock's.
+
+        Checkpoints have the time of the clock that their transactions see, so it is among those of that second. Raises
+        `LedgerHistoryGone` when no endpoint keeps it, `LedgerUnavailable` when none has it (yet).
+        """
+        newest = await self._objects.head()
+        low, high = await self._oldest(), newest.number
+        while low < high:
+            middle = (low + high) // 2
+            if await self._objects.time_s(middle) < at_s:
+                low = middle + 1
+            else:
+                high = middle
+        while low <= newest.number and await self._objects.time_s(low) == at_s:
+            checkpoint = await self._one(low)
+            if any(isinstance(event, EpochStarted) and event.epoch == epoch for event in checkpoint.events):
+                return checkpoint.mark
+            low += 1
+        if low == await self._oldest():
+            raise LedgerHistoryGone(
+                f"no endpoint of the chain keeps the checkpoint that started epoch {epoch}"
+            )
+        raise LedgerUnavailable(f"the chain's endpoints tell of no checkpoint that started epoch {epoch}")
+
+    async def _oldest(self) -> int:
+        """Return the first checkpoint that any endpoint keeps which answers."""
+        kept: list[int] = []
+        trouble: LedgerUnavailable | None = None
+        for single in self._rpc.each():
+            try:
+                kept.append(await single.ask(GET_SERVICE_INFO, v2.GetServiceInfoRequest(), _first_kept))
+            except LedgerUnavailable as error:
+                trouble = error
+        if trouble is not None and not kept:
+            raise trouble
+        return min(kept)
+
     async def _subscribed(self, after: BlockMark) -> AsyncGenerator[Stretch, None]:
         """Yield what a subscription tells, and what it leaves out, until it ends in whatever way.
 
@@ -176,14 +214,9 @@ class Checkpoints:
 
     async def _is_gone(self, number: int) -> bool:
         """Return whether every endpoint says that its first checkpoint is a later one."""
-
-        def read(answer: v2.GetServiceInfoResponse) -> int:
-            return answer.lowest_available_checkpoint or 0
-
-        request = v2.GetServiceInfoRequest()
         for single in self._rpc.each():
             try:
-                first = await single.ask(GET_SERVICE_INFO, request, read)
+                first = await single.ask(GET_SERVICE_INFO, v2.GetServiceInfoRequest(), _first_kept)
             except LedgerUnavailable:
                 return False
             if first <= number:
@@ -259,6 +292,10 @@ async def _awaited(subscription: AsyncGenerator[Checkpoint, None]) -> AsyncGener
         yield news
     finally:
         await news.stop()
+
+
+def _first_kept(answer: v2.GetServiceInfoResponse) -> int:
+    return answer.lowest_available_checkpoint or 0
 
 
 def _require_link(after: BlockMark, checkpoints: Sequence[Checkpoint]) -> None:

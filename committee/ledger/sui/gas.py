@@ -23,6 +23,9 @@ COINS_LIMIT = 256
 SIMULATED_BUDGET = 10 * 10**9
 """What a simulated transaction may pay, in MIST, if the account has twice as much: the budget is taken out of the coins
 that pay before the transaction can use them."""
+HIGHEST_PRICE = 100_000
+"""Of a unit of gas, in MIST: what an endpoint tells above this is not believed, for the account would pay it. Sui's price
+has been 500 to 1000."""
 LEAST_UNITS = 1000
 """Units of gas that every transaction pays for, and those that a budget has to spare."""
 SPARE_PERCENT = 20
@@ -69,6 +72,10 @@ class Gassing:
             epoch = answer.epoch
             if epoch is None or epoch.epoch is None or not epoch.reference_gas_price:
                 raise ValueError("an epoch lacks its number or its gas price")
+            if epoch.reference_gas_price > HIGHEST_PRICE:
+                raise ValueError(
+                    f"a gas price of {epoch.reference_gas_price} MIST, and {HIGHEST_PRICE} is the most"
+                )
             return Market(epoch.epoch, epoch.reference_gas_price)
 
         return await self._rpc.ask(
@@ -93,10 +100,10 @@ class Gassing:
         if total < least:
             raise _poor(action, account, total, least)
         budget = min(max(least, total // 2), SIMULATED_BUDGET)
-        outcome = await self._simulated(data(Gas(versions, market.price, budget)))
+        outcome = await self._simulated(data(Gas(versions, market.price, budget)), budget)
         if outcome.lacks_gas and budget < SIMULATED_BUDGET:
             budget = min(total, SIMULATED_BUDGET)
-            outcome = await self._simulated(data(Gas(versions, market.price, budget)))
+            outcome = await self._simulated(data(Gas(versions, market.price, budget)), budget)
         if outcome.lacks_gas and budget == total:
             raise _poor(action, account, total, outcome.most_gas_mist)
         if outcome.failure is not None:
@@ -106,14 +113,21 @@ class Gassing:
             raise _poor(action, account, total, needed)
         return Gas(versions, market.price, needed)
 
-    async def _simulated(self, data: bytes) -> Outcome:
+    async def _simulated(self, data: bytes, budget: int) -> Outcome:
         digest = transaction_digest(data)
         request = v2.SimulateTransactionRequest(
             transaction=v2.Transaction(bcs=v2.Bcs(value=data)), read_mask=mask("transaction.effects")
         )
-        return await self._rpc.ask(
-            SIMULATE_TRANSACTION, request, lambda answer: outcome_of(answer.transaction, digest)
-        )
+
+        def read(answer: v2.SimulateTransactionResponse) -> Outcome:
+            outcome = outcome_of(answer.transaction, digest)
+            if outcome.failure is None and outcome.most_gas_mist > budget:
+                raise ValueError(
+                    f"a transaction that used {outcome.most_gas_mist} MIST of a budget of {budget}"
+                )
+            return outcome
+
+        return await self._rpc.ask(SIMULATE_TRANSACTION, request, read)
 
 
 def _poor(action: str, account: bytes, balance_mist: int, needed_mist: int) -> LedgerRefused:

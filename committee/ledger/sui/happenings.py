@@ -11,8 +11,13 @@ from committee.ledger.events import (
     BlobInvalidated,
     BlobRegistered,
     BlobTransferred,
+    CommitteeSelected,
+    EpochStarted,
     Event,
+    HandoverDone,
+    MemberEjected,
     NetworkAddressChanged,
+    ShardsAttested,
 )
 from committee.ledger.records import BlockMark
 from committee.ledger.sui.bcs import ADDRESS_BYTES
@@ -95,11 +100,36 @@ def _moved(block: BlockMark, told: dict[str, Any]) -> Event:
     return NetworkAddressChanged(block, told["node_id"])
 
 
+def _selected(block: BlockMark, told: dict[str, Any]) -> Event:
+    return CommitteeSelected(block, told["epoch"])
+
+
+def _started(block: BlockMark, told: dict[str, Any]) -> Event:
+    return EpochStarted(block, told["epoch"], told["period"])
+
+
+def _attested(block: BlockMark, told: dict[str, Any]) -> Event:
+    return ShardsAttested(block, told["epoch"], told["node_id"], tuple(told["shards"]))
+
+
+def _handed_over(block: BlockMark, told: dict[str, Any]) -> Event:
+    return HandoverDone(block, told["epoch"])
+
+
+def _ejected(block: BlockMark, told: dict[str, Any]) -> Event:
+    return MemberEjected(block, told["epoch"], told["node_id"], told["reason"])
+
+
 _EVENTS: dict[str, _Told] = {
     "blob::BlobRegistered": _registered,
     "blob::BlobCertified": _certified,
     "blob::BlobTransferred": _transferred,
     "blob::BlobDeleted": _deleted,
     "blob::BlobInvalidated": _invalidated,
+    "epochs::CommitteeSelected": _selected,
+    "epochs::EpochStarted": _started,
+    "epochs::HandoverDone": _handed_over,
+    "epochs::MemberEjected": _ejected,
+    "epochs::ShardsAttested": _attested,
     "registry::NetworkAddressChanged": _moved,
 }

@@ -52,7 +52,7 @@ class State:
         """Return what the deployment goes by at a checkpoint, the newest when None; and that checkpoint."""
 
         async def read(objects: Objects, shared: list[ObjectVersion]) -> Parameters:
-            return self._parameters_of(await self._state(objects, shared[0], "system", "System"))
+            return self._parameters_of(await self.state_of(objects, shared[0], "system", "System"))
 
         return await self._objects.together([self._deployment.system], read, at)
 
@@ -60,8 +60,8 @@ class State:
         """Return all registered nodes at a checkpoint, by node id, and that checkpoint."""
 
         async def read(objects: Objects, shared: list[ObjectVersion]) -> list[RegistryNode]:
-            state = await self._state(objects, shared[0], "registry", "Registry")
-            return await self._nodes_of(objects, state, range(1, state["node_count"] + 1))
+            state = await self.state_of(objects, shared[0], "registry", "Registry")
+            return await self.nodes_of(objects, state, range(1, state["node_count"] + 1))
 
         return await self._objects.together([self._deployment.registry], read, at)
 
@@ -69,10 +69,10 @@ class State:
         """Return one node at a checkpoint. Raises `LedgerRefused` when there is none."""
 
         async def read(objects: Objects, shared: list[ObjectVersion]) -> RegistryNode:
-            state = await self._state(objects, shared[0], "registry", "Registry")
+            state = await self.state_of(objects, shared[0], "registry", "Registry")
             if not 1 <= node_id <= state["node_count"]:
                 raise LedgerRefused("registry.node", "UnknownNode", {"nodeId": node_id})
-            (found,) = await self._nodes_of(objects, state, [node_id])
+            (found,) = await self.nodes_of(objects, state, [node_id])
             return found
 
         found, _ = await self._objects.together([self._deployment.registry], read, at)
@@ -97,7 +97,9 @@ class State:
         (cap,) = await self._objects.newest([node.operator_cap])
         return None if cap is None or cap.owner is None else address_text(cap.owner)
 
-    async def _state(self, objects: Objects, shared: ObjectVersion, module: str, name: str) -> dict[str, Any]:
+    async def state_of(
+        self, objects: Objects, shared: ObjectVersion, module: str, name: str
+    ) -> dict[str, Any]:
         """Return the state of a shared object: the dynamic field that is named for its version."""
         type_ = self._package.type(module, name)
         if shared.type != type_text(type_):
@@ -105,23 +107,24 @@ class State:
                 f"the object {address_text(shared.id)} is a {shared.type[:200]}, and no {name} of the deployment's"
             )
         version = self._package.decode(type_, shared.contents)["version"]
-        (state,) = await self._fields(
+        (state,) = await self.fields(
             objects, shared.id, Scalar.U64, [bcs.u64(version)], self._package.type(module, "State")
         )
         found: dict[str, Any] = state
         return found
 
-    async def _nodes_of(
+    async def nodes_of(
         self, objects: Objects, state: dict[str, Any], node_ids: Sequence[int]
     ) -> list[RegistryNode]:
+        """Return registered nodes, out of the registry's state."""
         table: Keyed = state["nodes"]
         keys = [bcs.u32(node_id) for node_id in node_ids]
-        values = await self._fields(
+        values = await self.fields(
             objects, table.id, Scalar.U32, keys, self._package.type("registry", "Node")
         )
         return [_node(node_id, value) for node_id, value in zip(node_ids, values, strict=True)]
 
-    async def _fields(
+    async def fields(
         self, objects: Objects, parent: bytes, key_type: Scalar, keys: Iterable[bytes], value: Datatype
     ) -> list[Any]:
         """Return the values of dynamic fields, by their keys in BCS. Raises `LedgerError` when one is not there."""

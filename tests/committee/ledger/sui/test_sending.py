@@ -378,9 +378,9 @@ async def test_transaction_expires_by_the_word_of_all_endpoints(
         await account.rpc.close()
 
 
-def epoch_of(number: int) -> Callable[[Any], Awaitable[Any]]:
+def epoch_of(number: int, price: int = 1000) -> Callable[[Any], Awaitable[Any]]:
     async def answer(_: Any) -> Any:
-        return v2.GetEpochResponse(epoch=v2.Epoch(epoch=number, reference_gas_price=1000))
+        return v2.GetEpochResponse(epoch=v2.Epoch(epoch=number, reference_gas_price=price))
 
     return answer
 
@@ -411,6 +411,19 @@ async def test_account_that_cannot_pay_is_told_what_it_lacks(
     poor.close()
 
 
+async def test_price_that_is_beyond_belief_is_not_paid(
+    double: SuiDouble,
+    account: Account,
+    sender: SuiSender,
+    submitted: Submitted,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(double._service, "get_epoch", epoch_of(0, price=100_001))
+    with pytest.raises(LedgerUnavailable, match="a gas price of 100001 MIST"):
+        await sender.send("pay", account.pay(1))
+    assert submitted.handed_over == []
+
+
 async def test_object_of_another_account_is_not_used(account: Account, sender: SuiSender) -> None:
     account.cap = account.owner_cap
     with pytest.raises(LedgerRefused, match="NotOwner"):
@@ -426,7 +439,7 @@ async def test_endpoint_that_tells_of_a_used_version_is_waited_for(
         told.append(await owned(self, *arguments))
         return told[0] if len(told) < 4 else told[-1]
 
-    async def simulated(_: Gassing, data: bytes) -> Outcome:
+    async def simulated(_: Gassing, data: bytes, budget: int) -> Outcome:
         return Outcome(data, None, 10**6, 10**6, (), (), None)
 
     monkeypatch.setattr(Objects, "owned", behind)
