@@ -24,8 +24,7 @@ SIMULATED_BUDGET = 10 * 10**9
 """What a simulated transaction may pay, in MIST, if the account has twice as much: the budget is taken out of the coins
 that pay before the transaction can use them."""
 HIGHEST_PRICE = 100_000
-"""Of a unit of gas, in MIST: what an endpoint tells above this is not believed, for the account would pay it. Sui's price
-has been 500 to 1000."""
+"""Of a unit of gas, in MIST: an endpoint that tells more is not believed, for the account would pay it."""
 LEAST_UNITS = 1000
 """Units of gas that every transaction pays for, and those that a budget has to spare."""
 SPARE_PERCENT = 20

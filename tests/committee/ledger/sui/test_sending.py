@@ -353,29 +353,21 @@ async def test_expired_transaction_frees_its_versions(
 
 
 async def test_transaction_expires_by_the_word_of_all_endpoints(
-    network: Network,
-    double: SuiDouble,
-    account: Account,
-    package: Package,
-    submitted: Submitted,
-    monkeypatch: pytest.MonkeyPatch,
+    network: Network, double: SuiDouble, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One endpoint alone that tells of a later epoch gives no version free."""
-    async with SuiDouble(network.chain) as liar:
-        account.rpc = SuiRpc([liar.url, double.url], network.chain.id)
-        sender = account.sender()
-        epoch = network.chain.epoch
+    epoch = network.chain.epoch
+    liars = [SuiDouble(network.chain) for _ in range(2)]
+    for liar in liars:
         monkeypatch.setattr(liar._service, "get_epoch", epoch_of(epoch + 1))
-
-        async def refuse(_: Signed) -> Any:
-            raise GRPCError(Status.INVALID_ARGUMENT, "it is not valid")
-
-        monkeypatch.setattr(liar._service, "execute_transaction", refuse)
-        monkeypatch.setattr(double._service, "execute_transaction", refuse)
-        signed = sender._signed.add("pay", b"data", [], epoch, account.key.sign)
-        assert not await sender._is_expired(signed)
-        sender.close()
-        await account.rpc.close()
+    async with liars[0] as first, liars[1] as second:
+        for urls, is_expired in (([first.url, double.url], False), ([first.url, second.url], True)):
+            account.rpc = SuiRpc(urls, network.chain.id)
+            sender = account.sender()
+            signed = Signed(bytes(32), "pay", b"data", b"signature", epoch)
+            assert await sender._is_expired(signed) == is_expired
+            sender.close()
+            await account.rpc.close()
 
 
 def epoch_of(number: int, price: int = 1000) -> Callable[[Any], Awaitable[Any]]:
@@ -412,15 +404,17 @@ async def test_account_that_cannot_pay_is_told_what_it_lacks(
 
 
 async def test_price_that_is_beyond_belief_is_not_paid(
-    double: SuiDouble,
-    account: Account,
-    sender: SuiSender,
-    submitted: Submitted,
-    monkeypatch: pytest.MonkeyPatch,
+    network: Network, account: Account, submitted: Submitted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(double._service, "get_epoch", epoch_of(0, price=100_001))
-    with pytest.raises(LedgerUnavailable, match="a gas price of 100001 MIST"):
-        await sender.send("pay", account.pay(1))
+    dear = SuiDouble(network.chain)
+    monkeypatch.setattr(dear._service, "get_epoch", epoch_of(0, price=100_001))
+    async with dear:
+        account.rpc = SuiRpc(dear.url, network.chain.id)
+        sender = account.sender()
+        with pytest.raises(LedgerUnavailable, match="a gas price of 100001 MIST"):
+            await sender.send("pay", account.pay(1))
+        sender.close()
+        await account.rpc.close()
     assert submitted.handed_over == []
 
 
