@@ -34,8 +34,9 @@ class ProofHandlers:
         return [
             web.get("/v1/inventory", self.inventory),
             web.get("/v1/inventory/{blob_id}", self.entry),
-            web.get("/v1/openings/at/{position}", self.opening_at),
-            web.get("/v1/openings/{draw}/{page}", self.openings),
+            # HEAD would cost as much work, and its sender nothing.
+            web.get("/v1/openings/at/{position}", self.opening_at, allow_head=False),
+            web.get("/v1/openings/{draw}/{page}", self.openings, allow_head=False),
             web.get("/v1/members/{node_id}/proof/{draw}", self.proof),
         ]
 

@@ -210,6 +210,9 @@ async def test_head_tells_a_slivers_size_and_costs_no_read(
     for symbols in ("decodingSymbols?targetSlivers=1", "recoverySymbols?targetSliver=1"):
         async with session.head(f"{prepared.address}{path(blob, symbols)}&targetType=primary") as answer:
             assert answer.status == 405
+    for opening in ("at/0", f"{bytes(32).hex()}/0"):
+        async with session.head(f"{prepared.address}/v1/openings/{opening}") as answer:
+            assert answer.status == 405
 
 
 async def test_a_sliver_of_an_unregistered_blob_is_refused(node: OneNode, put: Put) -> None:
