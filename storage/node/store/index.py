@@ -134,6 +134,15 @@ class StoreIndex:
         if self._damage is not None:
             raise self.damaged(self._damage)
 
+    def require_sound(self) -> None:
+        """Read all of the index, and raise `StoreDamaged`, as `require_whole` does then, unless SQLite finds it whole.
+
+        Where the disk has changed a key, rows are not found by theirs any more. That shows here alone.
+        """
+        what = f"cannot check the index of {self._folder}"
+        with self._found_whole(what), contextlib.closing(connect(self._path)) as connection:
+            _check_all(connection, what)
+
     @contextlib.contextmanager
     def _found_whole(self, what: str) -> Iterator[None]:
         """Before the block, require the files that were opened to be in their places; note the damage that is met.
@@ -179,9 +188,7 @@ class StoreIndex:
             )
         else:
             if self._path.stat().st_size <= CHECKED_BYTES:
-                (found,) = writer.execute("PRAGMA quick_check(1)").fetchone()
-                if found != "ok":
-                    raise StoreDamaged(f"cannot open the store {self._folder}: {' '.join(found.split())}")
+                _check_all(writer, f"cannot open the store {self._folder}")
             if version == sql.VERSION_WITHOUT_OBJECTS:
                 writer.executescript(sql.ADD_OBJECTS)
 
@@ -203,6 +210,13 @@ class StoreIndex:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _check_all(connection: sqlite3.Connection, what: str) -> None:
+    """Raise `StoreDamaged` unless all that SQLite can check of a file is right, the order of its rows too."""
+    (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if found != "ok":
+        raise StoreDamaged(f"{what}: {' '.join(found.split())}")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

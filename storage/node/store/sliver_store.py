@@ -165,6 +165,10 @@ class SliverStore:
         """Raise `StoreDamaged`, which says what to do, if the index or a folder was found damaged or gone."""
         self._index.require_whole()
 
+    def require_sound(self) -> None:
+        """Raise `StoreDamaged` if SQLite finds damage in any part of the index; it reads all of it."""
+        self._index.require_sound()
+
     # metadata
 
     def put_metadata(self, blob_id: bytes, metadata: bytes) -> bool:
@@ -222,11 +226,8 @@ class SliverStore:
     def sliver(self, blob_id: bytes, shard: int, axis: Axis) -> Symbols | None:
         """A sliver's symbols; None when it is not stored, or was damaged on the disk."""
         rows = self._index.query(sql.FIND, blob_id, shard, axis)
-        return (
-            self._reading.contents([(SliverKey(blob_id, shard, axis), Place.of(rows[0]))])[0]
-            if rows
-            else None
-        )
+        found = [(SliverKey(blob_id, shard, axis), Place.of(row)) for row in rows[:1]]
+        return self._reading.contents(found)[0] if found else None
 
     def slivers_of(
         self, blob_id: bytes, first: tuple[int, int] = (0, 0), max_bytes: int = 2**20

@@ -6,6 +6,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import pytest
 
 from storage.node.sqlite import StoreDamaged
 from storage.node.store import NewSliver, SliverKey, SliverStore, StoreError, StoreFull
+from storage.node.store import index as index_module
 from storage.node.store import sliver_store as store_module
 from storage.redstuff import Axis
 from tests.storage.node.places import place_of, segments_of
@@ -155,6 +157,34 @@ def test_a_list_of_segments_with_no_number_stops_the_store(
     store.close()
     with pytest.raises(StoreDamaged, match=r"what is no number.* move .* away and start again"):
         store.open()
+
+
+def test_an_index_that_has_lost_its_order_is_found(
+    store: SliverStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One bit of a key, by which neither its row nor others are found any more."""
+    ids = [bytes([number]) * 32 for number in range(2, 40)]
+    store.put_slivers([NewSliver(one, 0, P, SMALL) for one in ids])
+    store.close()
+    path = folder / "index.sqlite"
+    content, key = (
+        path.read_bytes(),
+        bytes([1]) * 8,
+    )  # half of the id's first 8 bytes, in the rows of its slivers
+    for place in (place for place in range(len(content)) if content.startswith(key, place)):
+        path.write_bytes(content[:place] + b"\x7f" + content[place + 1 :])
+        with closing(sqlite3.connect(path)) as index:
+            if "not in PRIMARY KEY order" in index.execute("PRAGMA integrity_check(1)").fetchone()[0]:
+                break
+    with pytest.raises(StoreDamaged, match="not in PRIMARY KEY order"):
+        store.open()
+    monkeypatch.setattr(index_module, "CHECKED_BYTES", 0)
+    store.open()
+    store.require_whole()
+    with pytest.raises(StoreDamaged, match="not in PRIMARY KEY order"):
+        store.require_sound()
+    with pytest.raises(StoreDamaged, match=r"not in PRIMARY KEY order.* move .* away and start again"):
+        store.require_whole()
 
 
 def test_bytes_written_twice_or_lost_or_of_another_sliver_are_not_read(
