@@ -187,7 +187,8 @@ class Reader:
         if number < self._first_block:
             raise LedgerNotSettled(
                 f"the contracts were deployed in block {self._first_block}, and the chain's endpoint {self._rpc} is at "
-                f"block {number}: wait until it is synchronised, or use another endpoint"
+                f"block {number}: wait until it is synchronised, or use another endpoint; if its chain was begun anew, "
+                "deploy there"
             )
 
     async def pages(

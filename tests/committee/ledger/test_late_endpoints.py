@@ -55,9 +55,7 @@ async def test_an_endpoint_that_is_being_synchronised_is_told_as_such(
     await chain.mine()  # so that they are deployed on this chain, which has the states before them
     network = await launch()
     answer_from(spoilt, "0x0")
-    words = (
-        rf"deployed in block {network.deployment.block}, and .* is at block 0: wait until it is synchronised"
-    )
+    words = rf"deployed in block {network.deployment.block}, and .* is at block 0: .*begun anew"
     with pytest.raises(LedgerNotSettled, match=words):
         await EvmLedger.connect(spoilt.url, network.deployment)
     async with EvmLedger.open(spoilt.url, network.deployment) as ledger:
