@@ -75,7 +75,7 @@ public(package) fun verify(
     weight
 }
 
-/// Returns who has which shards.
+/// Returns the members and their shards.
 public(package) fun roster(self: &Committee): Roster {
     let mut shards = vector[];
     let mut place = 0;

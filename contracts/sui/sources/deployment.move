@@ -22,7 +22,7 @@ fun init(ctx: &mut TxContext) {
 
 /// Creates the shared objects of a deployment on a chain; returns the governor's and the guardian's capability.
 ///
-/// `chain` is the digest of the chain's first checkpoint, 32 bytes. Move cannot ask which chain it runs on: whoever reads the
+/// `chain` is the digest of the chain's first checkpoint, 32 bytes. Move cannot ask which chain it runs on, so a reader of the
 /// deployment must compare the domain with the chain's. `treasury` has minted all tokens that there will be. Stake can be
 /// slashed for `evidence_window_s` seconds after a period that it stood for. Aborts with the error of what is invalid.
 public fun create(

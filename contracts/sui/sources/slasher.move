@@ -1,5 +1,5 @@
-/// Who may slash: nobody until the governor names a slasher, and each that is named no sooner than every staker can have left
-/// that unstakes before the next selection but one.
+/// The capability that may slash stake: none until the governor has one made, and a new one no sooner than every staker can have
+/// left that unstakes before the next selection but one.
 module haulout::slasher;
 
 use sui::event;

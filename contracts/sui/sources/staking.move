@@ -46,7 +46,7 @@ public struct State has store {
     stakes: Table<u32, NodeStake>,
     /// All that is in these.
     tokens: Balance<HAUL>,
-    /// Who has this can burn; nobody mints.
+    /// With which the package burns what is slashed; it mints nothing.
     supply: Supply<HAUL>,
     /// Seconds after a period's end in which the stake that stood for it can be slashed.
     evidence_window_s: u64,

@@ -258,7 +258,7 @@ public(package) fun timeline_mut(system: &mut System): &mut Timeline { &mut syst
 /// Returns the committee of an epoch that is selected, runs, or ran.
 public(package) fun committee(system: &System, epoch: u32): &Committee { &system.state().committees[epoch] }
 
-/// Returns who has which shards now; nobody has any before the first epoch.
+/// Returns the members in office and their shards; before the first epoch there are none.
 public(package) fun roster(system: &System): Roster {
     let epoch = system.epoch();
     if (epoch == 0) assignment::new_roster(vector[], vector[]) else system.committee(epoch).roster()

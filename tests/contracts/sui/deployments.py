@@ -39,7 +39,7 @@ HAUL = Datatype(ModuleId(PACKAGE, "haul"), "HAUL")
 
 
 class Deployment:
-    """The shared objects of a deployment, and a clock; whoever is not named sends as `OWNER`."""
+    """The shared objects of a deployment, and a clock; calls that name no sender are `OWNER`'s."""
 
     def __init__(
         self,
