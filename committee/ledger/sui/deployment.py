@@ -17,6 +17,7 @@ class SuiDeployment:
     """The id under which the package was published first."""
     system: bytes
     registry: bytes
+    staking: bytes
 
     @property
     def domain(self) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from committee.errors import CommitteeError, LedgerUnavailable
+from committee.errors import CommitteeError, LedgerRefused, LedgerUnavailable
 from committee.ledger.records import BlockMark, EpochState
 from committee.ledger.sui import bcs
 from committee.ledger.sui.checkpoints import Checkpoints
@@ -38,7 +38,7 @@ class EpochReader:
         self._objects = objects
         self._checkpoints = checkpoints
         self._state = state
-        self._deployment = deployment
+        self._shared = [deployment.system, deployment.registry]
         self._package = package
         self._started: tuple[int, BlockMark] | None = None
         """An epoch and the checkpoint that started it."""
@@ -49,8 +49,7 @@ class EpochReader:
         Raises `LedgerStateGone` when they have changed since, `LedgerHistoryGone` when no endpoint keeps the checkpoint
         that started the epoch.
         """
-        shared = [self._deployment.system, self._deployment.registry]
-        told, block = await self._objects.together(shared, self._told, at)
+        told, block = await self._objects.together(self._shared, self._told, at)
         timeline, committees = told.timeline, told.committees
         epoch: int = timeline["epoch"]
         selection = timeline["selection"] or {"at_s": 0, "is_replacement": False}
@@ -74,18 +73,57 @@ class EpochReader:
             replaceable_at_s=told.replaceable_at_s(),
         )
 
-    async def _told(self, objects: Objects, shared: list[ObjectVersion]) -> _Told:
+    async def committee_of(self, epoch: int) -> Committee | None:
+        """Return the committee of an epoch that has begun, however long ago; None for another."""
+
+        async def read(objects: Objects, shared: list[ObjectVersion]) -> Committee | None:
+            history = await self._history(objects, shared)
+            return (await history.committees([epoch]))[epoch] if history.has_begun(epoch) else None
+
+        return (await self._objects.together(self._shared, read))[0]
+
+    async def missing_shards(self, epoch: int, at: BlockMark | None = None) -> frozenset[int]:
+        """Return the shards neither kept nor attested at the end of an epoch, or up to a checkpoint in it.
+
+        None are missing before the first epoch. Raises `LedgerRefused` for an epoch that has not begun.
+        """
+
+        async def read(objects: Objects, shared: list[ObjectVersion]) -> frozenset[int]:
+            history = await self._history(objects, shared)
+            if epoch == 0:
+                return frozenset()
+            if not history.has_begun(epoch):
+                raise LedgerRefused("epochs.missingShards", "WrongEpoch", {"given": epoch})
+            return frozenset(history.missing(await history.terms([epoch]), epoch))
+
+        return (await self._objects.together(self._shared, read, at))[0]
+
+    async def members_of(self, period: int) -> frozenset[int]:
+        """Return the nodes with which a period began. Raises `LedgerRefused` for one that has not begun."""
+
+        async def read(objects: Objects, shared: list[ObjectVersion]) -> frozenset[int]:
+            history = await self._history(objects, shared)
+            first = await history.first_epoch_of(period)
+            if first is None:
+                raise LedgerRefused("epochs.membersOf", "WrongPeriod", {"given": period})
+            return frozenset((await history.committees([first]))[first].by_id)
+
+        return (await self._objects.together(self._shared, read))[0]
+
+    async def _history(self, objects: Objects, shared: list[ObjectVersion]) -> _History:
         system = await self._state.state_of(objects, shared[0], "system", "System")
         registry = await self._state.state_of(objects, shared[1], "registry", "Registry")
-        timeline = system["timeline"]
-        epoch: int = timeline["epoch"]
+        return _History(objects, self._state, self._package, system, registry)
+
+    async def _told(self, objects: Objects, shared: list[ObjectVersion]) -> _Told:
+        history = await self._history(objects, shared)
+        timeline, epoch = history.timeline, history.epoch
         first_epoch = epoch - timeline["replacements"]
         wanted = {epoch - 1, epoch, first_epoch, *([epoch + 1] if timeline["selection"] else [])}
-        history = _History(objects, self._state, self._package, system, registry)
         committees = await history.committees(sorted(one for one in wanted if one > 0))
         terms = await history.terms([one for one in (epoch - 1, epoch) if one > 0])
         unattested = await history.unattested(epoch - 1, terms) if epoch > 1 else {}
-        return _Told(timeline, first_epoch, committees, terms.get(epoch), unattested, system["n_shards"])
+        return _Told(timeline, first_epoch, committees, terms.get(epoch), unattested, history.n_shards)
 
     async def _start_of(self, epoch: int, at_s: int) -> BlockMark:
         """Return the checkpoint that started an epoch. It is searched for by its time, once."""
@@ -148,6 +186,38 @@ class _History:
         self._system = system
         self._registry = registry
 
+    @property
+    def timeline(self) -> Mapping[str, Any]:
+        """Where the epochs and periods are."""
+        found: Mapping[str, Any] = self._system["timeline"]
+        return found
+
+    @property
+    def epoch(self) -> int:
+        """The current epoch, 0 before the first."""
+        return int(self.timeline["epoch"])
+
+    @property
+    def n_shards(self) -> int:
+        """Shards of the deployment."""
+        return int(self._system["n_shards"])
+
+    def has_begun(self, epoch: int) -> bool:
+        """Return whether an epoch is the current one or was."""
+        return 1 <= epoch <= self.epoch
+
+    def missing(self, terms: Mapping[int, Any], epoch: int) -> set[int]:
+        """Return the shards that are neither kept nor attested in an epoch, whose term is among `terms`."""
+        return set(range(self.n_shards)) - shards_in(terms[epoch]["held"])
+
+    async def first_epoch_of(self, period: int) -> int | None:
+        """Return the epoch with which a period began; None for one that has not begun."""
+        starts: Keyed = self._system["starts"]
+        type_ = self._package.type("system", "Start")
+        keys = [bcs.u32(period)] if 0 < period <= self.timeline["period"] else []
+        found = await self._state.fields(self._objects, starts.id, Scalar.U32, keys, type_)
+        return int(found[0]["epoch"]) if found else None
+
     async def committees(self, epochs: Sequence[int]) -> dict[int, Committee]:
         """Return the committees of epochs that have one. Raises `LedgerUnavailable` for what is no committee."""
         values = await self._entries("committees", "committee", "Committee", epochs)
@@ -179,8 +249,7 @@ class _History:
 
     async def unattested(self, epoch: int, terms: Mapping[int, Any]) -> dict[int, Member]:
         """Return the shards neither kept nor attested by an epoch's end, each with the node that had it last."""
-        held = shards_in(terms[epoch]["held"])
-        missing = set(range(self._system["n_shards"])) - held
+        missing = self.missing(terms, epoch)
         found: dict[int, Member] = {}
         oldest = max(1, epoch - LONGEST_SEARCH_EPOCHS)
         for before in range(epoch - 1, 0, -1):

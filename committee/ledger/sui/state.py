@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,18 +125,24 @@ class State:
         return [_node(node_id, value) for node_id, value in zip(node_ids, values, strict=True)]
 
     async def fields(
-        self, objects: Objects, parent: bytes, key_type: Scalar, keys: Iterable[bytes], value: Datatype
+        self, objects: Objects, parent: bytes, key_type: Scalar, keys: Sequence[bytes], value: Datatype
     ) -> list[Any]:
         """Return the values of dynamic fields, by their keys in BCS. Raises `LedgerError` when one is not there."""
+        found = await self.fields_there(objects, parent, key_type, keys, value)
+        if None in found:
+            key = keys[found.index(None)].hex()
+            raise LedgerError(f"the object {address_text(parent)} lacks its field 0x{key}, a {value.name}")
+        return found
+
+    async def fields_there(
+        self, objects: Objects, parent: bytes, key_type: Scalar, keys: Sequence[bytes], value: Datatype
+    ) -> list[Any]:
+        """Return the values of dynamic fields, by their keys in BCS; None for one that is not there."""
         ids = [field_id(parent, key_type, key) for key in keys]
-        values = []
-        for id_, found in zip(ids, await objects.newest(ids), strict=True):
-            if found is None:
-                raise LedgerError(
-                    f"the object {address_text(parent)} lacks its field {address_text(id_)}, a {value.name}"
-                )
-            values.append(self._package.decode_field(key_type, value, found.contents)[1])
-        return values
+        return [
+            None if found is None else self._package.decode_field(key_type, value, found.contents)[1]
+            for found in await objects.newest(ids)
+        ]
 
     def _parameters_of(self, state: dict[str, Any]) -> Parameters:
         if state["domain"] != self._deployment.domain:

@@ -35,7 +35,6 @@ class EpochNetwork(Network):
         self.n_members = n_members
         self.now_s = 2_000_000_000
         self.chain.clock = lambda: 1000 * self.now_s
-        self.staking = written(self.creation, "Staking")
         self.ballot = written(self.creation, "Ballot")
         self.haul = Datatype(ModuleId(self.package, "haul"), "HAUL")
         coins = objects(self.creation, "Coin")

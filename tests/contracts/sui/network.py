@@ -38,6 +38,7 @@ class Network:
         self.creation = self.deployer.succeed(self.create())
         self.system = written(self.creation, "System")
         self.registry = written(self.creation, "Registry")
+        self.staking = written(self.creation, "Staking")
         self.domain = keccak(self.chain.id + self.package)
 
     def create(self) -> Draft:

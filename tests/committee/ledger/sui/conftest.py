@@ -10,6 +10,7 @@ from committee.ledger.sui.deployment import SuiDeployment
 from committee.ledger.sui.grpc import SuiRpc
 from committee.ledger.sui.package import Package
 from localnet.sui_double.rpc.server import SuiDouble
+from tests.committee.ledger.sui.registered import deployed
 from tests.contracts.sui.network import Network
 
 
@@ -20,7 +21,7 @@ def network() -> Network:
 
 @pytest.fixture(scope="module")
 def deployment(network: Network) -> SuiDeployment:
-    return SuiDeployment(network.chain.id, network.package, network.system.id, network.registry.id)
+    return deployed(network)
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from committee.bls import SecretKey
 from committee.ledger.records import BlockMark
+from committee.ledger.sui.deployment import SuiDeployment
 from tests.contracts.sui.network import Network, written
 from tests.localnet.sui_double.wallet import Wallet, text
+
+
+def deployed(network: Network) -> SuiDeployment:
+    """Return what a ledger has to know of the network."""
+    shared = (network.system.id, network.registry.id, network.staking.id)
+    return SuiDeployment(network.chain.id, network.package, *shared)
 
 
 def newest(network: Network) -> BlockMark:

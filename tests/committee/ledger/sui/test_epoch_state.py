@@ -11,8 +11,16 @@ import pytest
 
 from committee import bls, certificate, messages
 from committee.certificate import Certificate
-from committee.errors import LedgerHistoryGone, LedgerStateGone
-from committee.ledger import Attestation, BlockMark, EpochState, MemberEjected, Parameters, ShardsAttested
+from committee.errors import LedgerHistoryGone, LedgerRefused, LedgerStateGone
+from committee.ledger import (
+    Attestation,
+    BlockMark,
+    Candidate,
+    EpochState,
+    MemberEjected,
+    Parameters,
+    ShardsAttested,
+)
 from committee.ledger.events import EpochStarted, Event
 from committee.ledger.sui.checkpoints import Checkpoints
 from committee.ledger.sui.deployment import SuiDeployment
@@ -21,10 +29,11 @@ from committee.ledger.sui.grpc import SuiRpc
 from committee.ledger.sui.happenings import Happenings
 from committee.ledger.sui.objects import Objects
 from committee.ledger.sui.package import Package
+from committee.ledger.sui.stakes import StakeReader
 from committee.ledger.sui.state import State
 from committee.messages import Intent
 from localnet.sui_double.rpc.server import SuiDouble
-from tests.committee.ledger.sui.registered import newest
+from tests.committee.ledger.sui.registered import deployed, newest
 from tests.contracts.sui.committees import secret
 from tests.contracts.sui.epoch_network import STAKE, EpochNetwork
 from tests.localnet.sui_double.packages import needs_framework
@@ -150,6 +159,7 @@ class Reading:
         state = State(objects, deployment, package)
         self.network = network
         self.epochs = EpochReader(objects, self.checkpoints, state, deployment, package)
+        self.stakes = StakeReader(objects, state, deployment, package)
 
     async def events(self) -> list[Event]:
         """Return all events from the beginning."""
@@ -164,7 +174,7 @@ class Reading:
 
 @asynccontextmanager
 async def read_over_grpc(network: EpochNetwork) -> AsyncIterator[tuple[SuiDouble, Reading]]:
-    deployment = SuiDeployment(network.chain.id, network.package, network.system.id, network.registry.id)
+    deployment = deployed(network)
     async with SuiDouble(network.chain) as double:
         rpc = SuiRpc(double.url, deployment.chain)
         yield double, Reading(network, rpc, deployment)
@@ -178,19 +188,42 @@ async def test_epochs_are_as_on_the_chain_in_memory(seed: int) -> None:
     seen: set[str] = set()
     async with read_over_grpc(both.network) as (_, reading):
         assert await reading.epochs.read() == both.expected()
-        for _ in range(70):
+        for _ in range(40):
             before = both.memory
             both.draw.choice(actions)()
             if both.memory is not before:
                 told = await reading.epochs.read()
                 assert told == both.expected()
+                candidates = [Candidate(one, both.memory.nodes[one].stake) for one in both.memory.candidates]
+                assert await reading.stakes.candidates() == (candidates, told.block)
                 seen |= {name for name in ("unattested", "next", "replaceable_at_s") if getattr(told, name)}
                 seen |= {"replacement"} if told.next_is_replacement else set()
+        await compare_history(both.memory, reading)
         events = await reading.events()
     assert seen == {"unattested", "next", "replaceable_at_s", "replacement"}
     assert {type(event) for event in events} >= {EpochStarted, MemberEjected, ShardsAttested}
     assert [event.epoch for event in events if isinstance(event, EpochStarted)] == sorted(both.starts)
     assert {event.epoch: event.block for event in events if isinstance(event, EpochStarted)} == both.starts
+
+
+async def compare_history(memory: Contracts, reading: Reading) -> None:
+    """Compare what is told of all epochs and periods that have begun, and of one more."""
+    state = memory.state
+    for epoch in range(1, state.epoch + 1):
+        assert await reading.epochs.missing_shards(epoch) == memory.missing_shards(epoch)
+        committee = await reading.epochs.committee_of(epoch)
+        assert committee is not None
+        assert committee.epoch == epoch
+    assert await reading.epochs.committee_of(state.epoch) == state.current
+    assert await reading.epochs.committee_of(state.epoch + 1) is None
+    assert await reading.epochs.missing_shards(0) == frozenset()
+    with pytest.raises(LedgerRefused, match="WrongEpoch"):
+        await reading.epochs.missing_shards(state.epoch + 1)
+    for period in range(1, state.period + 1):
+        assert await reading.epochs.members_of(period) == memory.weights_of[period].keys()
+    for period in (0, state.period + 1):
+        with pytest.raises(LedgerRefused, match="WrongPeriod"):
+            await reading.epochs.members_of(period)
 
 
 async def test_start_that_no_endpoint_keeps_is_gone() -> None:
