@@ -22,6 +22,8 @@ use sui::event;
 const ETooLate: u64 = 75;
 /// There is no such position.
 const ENoSuchPosition: u64 = 82;
+/// An account has no demand of a member in this epoch.
+const ENotDemanded: u64 = 85;
 /// The epoch of a demand is the current one.
 const EEpochNotOver: u64 = 86;
 /// The time has not come.
@@ -157,8 +159,8 @@ public fun judge(
     pay(back, asker, ctx);
 }
 
-/// Gives an asker its bond back when the epoch of the demand is over. Anyone may. Aborts with `EEpochNotOver`,
-/// `ERoundNotBegun` or `ENotDemanded`.
+/// Gives an asker its bond back when the epoch of the demand is over. Anyone may. Aborts with `EEpochNotOver` or
+/// `ENotDemanded`.
 public fun reclaim(
     proofs: &mut Proofs,
     system: &System,
@@ -168,6 +170,7 @@ public fun reclaim(
     ctx: &mut TxContext,
 ) {
     assert!(epoch != system.epoch(), EEpochNotOver);
+    assert!(proofs.has_round(epoch), ENotDemanded);
     proofs.round_of(epoch).close(node_id, asker);
     event::emit(DemandReclaimed { epoch, node_id, asker });
     pay(proofs.take_bond(), asker, ctx);

@@ -192,7 +192,7 @@ entry fun draw(proofs: &mut Proofs, system: &System, random: &Random, clock: &Cl
 
 /// Ends the round for a member, by its fellows' certificate. Anyone may, as long as answers are taken.
 ///
-/// Aborts with `ERoundNotBegun`, `ENotDrawnYet`, `ETooLate` or `EAlreadyProven`, or as `system::verify`.
+/// Aborts with `ERoundNotBegun`, `EDrawNotMade`, `ETooLate` or `EAlreadyProven`, or as `system::verify`.
 public fun prove(
     proofs: &mut Proofs,
     system: &System,
@@ -215,7 +215,7 @@ public fun prove(
 ///
 /// A place counts as answered without a symbol if its shard was neither kept nor attested before commitments were refused,
 /// or its blob is invalid now. A place that is answered already is passed over. Where no place was answered with a symbol the
-/// round ends without a miss, and those before count on. Aborts with `ERoundNotBegun`, `ENotDrawnYet`, `ETooLate`,
+/// round ends without a miss, and those before count on. Aborts with `ERoundNotBegun`, `EDrawNotMade`, `ETooLate`,
 /// `EAlreadyProven`, `ENoSuchPlace` or `ENotAMember`, or by the rule of `opening` that is broken.
 public fun answer(
     proofs: &mut Proofs,
@@ -240,7 +240,7 @@ public fun answer(
 /// Has a member that has not proven in time earn nothing for the epoch; if it missed the round before too, it is punished.
 /// Once, when answers are refused and while the epoch lasts; anyone may.
 ///
-/// Aborts with `ERoundNotBegun`, `ENotDrawnYet`, `ETooEarly`, `EAlreadyProven`, `EAlreadyJudged` or `ENotAMember`; with
+/// Aborts with `ERoundNotBegun`, `EDrawNotMade`, `ETooEarly`, `EAlreadyProven`, `EAlreadyJudged` or `ENotAMember`; with
 /// `ENotSettled` if the node is to be slashed, and is not paid for all periods before.
 public fun judge(
     proofs: &mut Proofs,
@@ -333,6 +333,9 @@ public(package) fun salt(system: &System, node_id: u32): address {
     let key = bls12381::uncompressed_g1_to_g1(&system.committee(epoch).key_of(node_id));
     opening::salt(epoch, node_id, &key, address::from_bytes(system.term(epoch).salt()))
 }
+
+/// Returns whether the round of an epoch has begun.
+public(package) fun has_round(proofs: &mut Proofs, epoch: u32): bool { proofs.state_mut().rounds.contains(epoch) }
 
 /// Returns the round of an epoch. Aborts with `ERoundNotBegun`.
 public(package) fun round_of(proofs: &mut Proofs, epoch: u32): &mut Round { proofs.state_mut().round_mut(epoch) }

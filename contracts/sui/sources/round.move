@@ -11,7 +11,7 @@ const ETooLate: u64 = 75;
 /// The positions of this epoch are drawn.
 const EAlreadyDrawn: u64 = 76;
 /// The positions of this epoch are not drawn.
-const ENotDrawnYet: u64 = 77;
+const EDrawNotMade: u64 = 77;
 /// A member has proven in this epoch.
 const EAlreadyProven: u64 = 78;
 /// There is no such place to be answered here.
@@ -99,15 +99,15 @@ public(package) fun draw(self: &mut Round, draw: address, answer_by_s: u64, now_
     self.answer_by_s = answer_by_s;
 }
 
-/// Returns what draws the positions. Aborts with `ENotDrawnYet`.
+/// Returns what draws the positions. Aborts with `EDrawNotMade`.
 public(package) fun drawn(self: &Round): address {
-    assert!(self.draw.is_some(), ENotDrawnYet);
+    assert!(self.draw.is_some(), EDrawNotMade);
     *self.draw.borrow()
 }
 
-/// Aborts with `ENotDrawnYet`, `ETooLate` or `EAlreadyProven` unless a member can prove now.
+/// Aborts with `EDrawNotMade`, `ETooLate` or `EAlreadyProven` unless a member can prove now.
 public(package) fun check_provable(self: &Round, node_id: u32, now_s: u64) {
-    assert!(self.draw.is_some(), ENotDrawnYet);
+    assert!(self.draw.is_some(), EDrawNotMade);
     assert!(now_s <= self.answer_by_s, ETooLate);
     assert!(!self.part(node_id).is_proven, EAlreadyProven);
 }
@@ -132,10 +132,10 @@ public(package) fun answer(self: &mut Round, node_id: u32, place: u16, is_excuse
     (part.is_proven, part.has_shown)
 }
 
-/// Takes note that a member has not proven in time. Aborts with `ENotDrawnYet`, `ETooEarly`, `EAlreadyProven` or
+/// Takes note that a member has not proven in time. Aborts with `EDrawNotMade`, `ETooEarly`, `EAlreadyProven` or
 /// `EAlreadyJudged`.
 public(package) fun miss(self: &mut Round, node_id: u32, now_s: u64) {
-    assert!(self.draw.is_some(), ENotDrawnYet);
+    assert!(self.draw.is_some(), EDrawNotMade);
     assert!(now_s > self.answer_by_s, ETooEarly);
     let part = self.part_mut(node_id);
     assert!(!part.is_proven, EAlreadyProven);

@@ -111,7 +111,7 @@ def test_nothing_is_shown_before_the_draw_or_too_late() -> None:
     network = Round()
     network.begin()
     network.commit(3)
-    with network.refuses("ENotDrawnYet"):
+    with network.refuses("EDrawNotMade"):
         network.answer(3, 0, NOTHING_OPENED)
     network.time_s += COMMIT_S
     network.draw()
@@ -246,7 +246,7 @@ def test_member_that_does_not_prove_in_time_misses_the_round_and_earns_nothing()
     with network.refuses("ERoundNotBegun"):
         network.judge(3)
     network.begin()
-    with network.refuses("ENotDrawnYet"):
+    with network.refuses("EDrawNotMade"):
         network.judge(3)
     network.time_s += COMMIT_S
     network.draw()
