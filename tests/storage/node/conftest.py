@@ -74,5 +74,7 @@ def soon_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def stored(network: Network, soon_tried_again: None) -> Network:
+    """With `BLOBS`, each of which every node has looked after since it was certified."""
     await network.upload(*BLOBS)
+    await network.until(lambda: not any(node.healing.waiting for node in network.running.values()))
     return network
