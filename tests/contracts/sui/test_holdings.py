@@ -14,9 +14,10 @@ from typing import Any
 from committee.terms import Terms
 from localnet.sui_double.move.types import Datatype, ModuleId
 from localnet.sui_double.move.values import Ref, Value
-from tests.contracts.sui.deployments import EVIDENCE_S, SUPPLY, USUAL, Deployment
+from tests.contracts.sui.deployments import EVIDENCE_S, SUPPLY, USUAL, Deployment, id_of
 from tests.contracts.sui.double import PACKAGE, Refused
 from tests.contracts.sui.fields import Fields
+from tests.contracts.sui.stake_replay import StakeReplay
 from tests.localnet.sui_double.packages import needs_framework
 
 pytestmark = needs_framework
@@ -179,6 +180,19 @@ class Economy(Deployment):
         assert purse + staked + owed + self.out == SUPPLY - self.burnt
         assert self.balance("staking", "Staking", "supply") == SUPPLY - self.burnt
 
+    def check_events(self) -> None:
+        """Require that events alone tell each node's pools, and each stake's phase."""
+        told = StakeReplay()
+        told.tell(self.events())
+        assert told.phases == {id_of(one.get())[0]: one.get()[2] for one in self.stakes}
+        for node_id, node in told.nodes.items():
+            found = self.node_stake(node_id)
+            assert found is not None
+            assert [node.pool.amount, node.pool.shares] == found["pool"]
+            for pools, name in ((node.joinings, "joinings"), (node.leavings, "leavings")):
+                kept = self.pools(found[name])
+                assert {period: [pool.amount, pool.shares] for period, pool in pools.items()} == kept
+
     def balance(self, module: str, name: str, field: str) -> int:
         (value,) = Fields(
             module, "State", self.state_of({"Staking": self.staking, "Blobs": self.blobs}[name])
@@ -239,6 +253,7 @@ def test_objects_hold_what_they_owe_after_random_histories() -> None:
         economy = Economy(seed)
         economy.run(120)
         done |= economy.done
+        economy.check_events()
         paid += sum(fields[3] for name, fields in economy.events() if name == "Rewarded")
     assert done == {BONDED, *(action.__name__ for action in economy.actions())}
     assert paid > 10 * PRICE
