@@ -84,8 +84,12 @@ class SignedTransactions:
         with self._told():
             require_folder(folder)
             self._file = sqlite3.connect(self.path, isolation_level=None, timeout=10.0)
-            self._file.execute("PRAGMA synchronous=EXTRA")
-            self._file.executescript(_SCHEMA)
+            try:
+                self._file.execute("PRAGMA synchronous=EXTRA")
+                self._file.executescript(_SCHEMA)
+            except sqlite3.Error:
+                self._file.close()
+                raise
 
     def close(self) -> None:
         """Close the file."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
+import signal
+import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from grpclib.exceptions import GRPCError
 
 from committee.bls import SecretKey
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable, TransactionUnknown
+from committee.key_files import write_secret
 from committee.ledger.sui import bcs
 from committee.ledger.sui.deployment import SuiDeployment
 from committee.ledger.sui.gas import Gassing
@@ -25,7 +29,7 @@ from committee.ledger.sui.outcomes import Failure, Outcome, refusal_of
 from committee.ledger.sui.package import Package
 from committee.ledger.sui.sending import Sent, SuiSender
 from committee.ledger.sui.signed import Signed
-from committee.ledger.sui.transactions import GAS_COIN, Draft, Owned, Pure, Shared, Version
+from committee.ledger.sui.transactions import GAS_COIN, Draft, Owned, Pure, Shared
 from committee.ledger.sui.wire import v2
 from localnet.sui_double.chain import Chain
 from localnet.sui_double.rpc.server import SuiDouble
@@ -38,6 +42,7 @@ from tests.localnet.sui_double.wallet import Wallet
 pytestmark = needs_framework
 
 OTHER = bytes([0xEE]) * 32
+KILLED = Path(__file__).parent / "killed.py"
 
 
 @pytest.fixture(autouse=True)
@@ -152,8 +157,10 @@ def account(network: Network, rpc: SuiRpc, package: Package, tmp_path: Path) -> 
 
 
 @pytest.fixture
-def sender(account: Account) -> SuiSender:
-    return account.sender()
+def sender(account: Account) -> Iterator[SuiSender]:
+    sender = account.sender()
+    yield sender
+    sender.close()
 
 
 async def test_transaction_succeeds_in_a_checkpoint(
@@ -257,38 +264,26 @@ async def test_end_that_stays_unknown_holds_up_the_account(
     submitted.check()
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
-@pytest.mark.parametrize("place", ["before it is kept", "before it is sent", "after it is sent"])
-async def test_kill_loses_nothing_and_repeats_nothing(
-    account: Account, submitted: Submitted, monkeypatch: pytest.MonkeyPatch, place: str
+@pytest.mark.parametrize(
+    "place", ["sending", *(pytest.param(one, marks=pytest.mark.slow) for one in ("signing", "sent"))]
+)
+async def test_killed_process_loses_nothing_and_repeats_nothing(
+    double: SuiDouble, account: Account, submitted: Submitted, place: str
 ) -> None:
-    killed = account.sender()
-    hand_over, add = killed._hand_over, killed._signed.add
-
-    async def die_sending(signed: Signed) -> Any:
-        if place == "after it is sent":
-            await hand_over(signed)
-        raise Killed
-
-    def die_keeping(action: str, data: bytes, uses: list[Version], last_epoch: int, _: Any) -> Signed:
-        def sign(_: bytes) -> bytes:
-            raise Killed
-
-        return add(action, data, uses, last_epoch, sign)
-
-    if place == "before it is kept":
-        monkeypatch.setattr(killed._signed, "add", die_keeping)
-    else:
-        monkeypatch.setattr(killed, "_hand_over", die_sending)
-    with pytest.raises(Killed):
-        await killed.send("pay", account.pay(21))
-    killed.close()
+    """Killed by SIGKILL while it signs, before it sends what it has signed, or before it has the answer."""
+    account.folder.mkdir()
+    secret = secrets.token_bytes(32)
+    write_secret(account.folder / "account.key", secret)
+    account.key = SuiKey(secret)
+    account.network.chain.fund(account.key.address)
+    ids = (account.network.chain.id, account.network.package)
+    arguments = (double.url, *(id_.hex() for id_ in ids), str(account.folder), place, "21")
+    process = await asyncio.create_subprocess_exec(sys.executable, KILLED, *arguments)
+    assert await process.wait() == -signal.SIGKILL
+    assert account.paid() == ([21] if place == "sent" else [])
     following = account.sender()
     await following.drain()
-    assert account.paid() == ([] if place == "before it is kept" else [21])
+    assert account.paid() == ([] if place == "signing" else [21])
     await following.send("pay", account.pay(22))
     assert account.paid()[-1] == 22
     submitted.check()
