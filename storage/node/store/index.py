@@ -37,7 +37,9 @@ CACHED_BYTES = 64 * 2**20
 """Pages of the index that the writer keeps in memory."""
 CHECKED_BYTES = 2**20
 """An index up to this size is checked as a whole at the opening, which takes some milliseconds. Damage to a larger one
-shows when what is damaged is read: by the scrubber at the latest, which reads every row."""
+shows when what is damaged is read: by the scrubber at the latest, which reads every row and has SQLite check all."""
+STEPS_AT_ONCE = 10**5
+"""Steps of SQLite's between two looks at whether a check of all of it is to end; some milliseconds."""
 WINDOWS = (2**6, 2**12, 2**20)
 """Blobs whose ids begin with the same 63 bits have numbers next to each other. A blob is searched for among this many
 numbers; in a larger window only where the one before does not suffice, which is about never."""
@@ -134,13 +136,16 @@ class StoreIndex:
         if self._damage is not None:
             raise self.damaged(self._damage)
 
-    def require_sound(self) -> None:
+    def require_sound(self, is_to_end: Callable[[], bool] = lambda: False) -> None:
         """Read all of the index, and raise `StoreDamaged`, as `require_whole` does then, unless SQLite finds it whole.
 
-        Where the disk has changed a key, rows are not found by theirs any more. That shows here alone.
+        Where the disk has changed a key, rows are not found by theirs any more. That shows here alone. With `is_to_end`
+        it ends, by `StoreError`.
         """
+        self._check_open()
         what = f"cannot check the index of {self._folder}"
         with self._found_whole(what), contextlib.closing(connect(self._path)) as connection:
+            connection.set_progress_handler(is_to_end, STEPS_AT_ONCE)
             _check_all(connection, what)
 
     @contextlib.contextmanager

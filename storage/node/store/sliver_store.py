@@ -165,9 +165,9 @@ class SliverStore:
         """Raise `StoreDamaged`, which says what to do, if the index or a folder was found damaged or gone."""
         self._index.require_whole()
 
-    def require_sound(self) -> None:
-        """Raise `StoreDamaged` if SQLite finds damage in any part of the index; it reads all of it."""
-        self._index.require_sound()
+    def require_sound(self, is_to_end: Callable[[], bool] = lambda: False) -> None:
+        """Read all of the index; raise `StoreDamaged` if SQLite finds it damaged, `StoreError` if `is_to_end`."""
+        self._index.require_sound(is_to_end)
 
     # metadata
 

@@ -249,9 +249,6 @@ class Healing:
             # Deleted, expired or invalid by now, perhaps while its slivers were being written.
             self._garbage.look_at(blob_id)
         elif n_slivers:
-            if any([await self._lacking(blob_id, axis, shards) for axis in Axis]):
-                # Stored and not found: the index may have lost its order.
-                await asyncio.to_thread(self._store.require_sound)
             self.repaired_slivers += n_slivers
             log.info("healed a blob", blob=blob_id_text(blob_id), slivers=n_slivers)
 

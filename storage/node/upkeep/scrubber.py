@@ -4,7 +4,8 @@ Blob by blob, in the order of their ids: the metadata against the id, then each 
 hold is discarded (`SliverStore.discard`); the store then calls its `on_damage`, which has the blob healed
 (`Healing.look_after`) before anyone asks for it. A blob without good metadata is handed to `look_after` by the scrubber
 itself. The place is kept in the store, so that a node that is restarted often comes around all the same. At the end of
-a pass the scrubber looks through the object store, if there is one, for objects that no segment needs.
+a pass the scrubber has SQLite check all of the store's index, whose damage ends the node, and looks through the object
+store, if there is one, for objects that no segment needs.
 
 It works in steps of STEP_S or STEP_BYTES, each on one thread, and rests between them as its rate and its share of a
 core ask for: small slivers cost time, large ones bytes.
@@ -112,6 +113,7 @@ class Scrubber:
                     self._look_after(blob_id)
                 await self._keep_to_the_rate(step)
             await asyncio.to_thread(self._store.keep_bookmark, BOOKMARK, last)
+        await finished_or_told(self._store.require_sound)
         await self._note_orphans()
         await asyncio.to_thread(self._store.keep_bookmark, BOOKMARK, b"")
         self.passes += 1

@@ -181,6 +181,10 @@ def test_an_index_that_has_lost_its_order_is_found(
     monkeypatch.setattr(index_module, "CHECKED_BYTES", 0)
     store.open()
     store.require_whole()
+    monkeypatch.setattr(index_module, "STEPS_AT_ONCE", 1)
+    with pytest.raises(StoreError, match="interrupted"):
+        store.require_sound(lambda: True)
+    store.require_whole()
     with pytest.raises(StoreDamaged, match="not in PRIMARY KEY order"):
         store.require_sound()
     with pytest.raises(StoreDamaged, match=r"not in PRIMARY KEY order.* move .* away and start again"):

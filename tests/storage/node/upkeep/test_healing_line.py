@@ -120,20 +120,6 @@ async def test_a_blob_that_is_whole_costs_nothing(line: Line, blob: EncodedBlob)
     assert line.repair.asked == []
 
 
-async def test_slivers_that_are_stored_and_not_found_have_the_index_checked(
-    line: Line, blob: EncodedBlob, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    checks: list[str] = []
-    monkeypatch.setattr(line.node.store, "require_sound", lambda: checks.append("checked"))
-    await line.certify(blob)
-    await line.healed()
-    assert checks == []
-    monkeypatch.setattr(line.node.store, "shards_with", lambda blob_id, axis: frozenset())
-    line.healing.look_after(blob.blob_id)
-    await line.healed()
-    assert checks == ["checked"]
-
-
 async def test_more_poison_than_workers_holds_up_no_other(
     line: Line, encode: Encode, blob: EncodedBlob
 ) -> None:
@@ -141,7 +127,7 @@ async def test_more_poison_than_workers_holds_up_no_other(
     line.repair.poison = {one.blob_id for one in poison}
     await line.certify(*poison, blob)
     await line.until(lambda: line.repair.filled == [(blob.blob_id, list(MINE))])
-    await line.until(lambda: line.healing.waiting == len(poison))
+    assert line.healing.waiting == len(poison)
 
 
 async def test_a_poison_blob_is_tried_ever_more_rarely_and_healed_in_the_end(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from storage.node.sqlite import StoreDamaged
 from storage.node.store import SliverStore, StoreError
 from storage.node.upkeep import scrubber as scrubber_module
 from storage.node.upkeep.scrubber import Scrubber
@@ -61,6 +62,21 @@ async def test_a_good_store_is_left_as_it_is(
     await scrubber.scrub_to_end()
     assert (scrubber.slivers, scrubber.size_bytes, scrubber.passes) == (20, store.stored_bytes(), 1)
     assert (store.sliver_count(), store.damaged_count, asked) == (20, 0, [])
+
+
+async def test_an_index_that_is_found_damaged_ends_the_pass(
+    store: SliverStore, scrubber: Scrubber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(connection: object, what: str) -> None:
+        raise StoreDamaged(f"{what}: row not in PRIMARY KEY order for sliver")
+
+    keep(store, BLOBS[0])
+    monkeypatch.setattr("storage.node.store.index._check_all", damaged)
+    with pytest.raises(StoreDamaged):
+        await scrubber.scrub_to_end()
+    assert (scrubber.slivers, scrubber.passes) == (4, 0)
+    with pytest.raises(StoreDamaged, match=r"not in PRIMARY KEY order.* move .* away and start again"):
+        store.require_whole()
 
 
 @pytest.mark.parametrize("axis", Axis)
