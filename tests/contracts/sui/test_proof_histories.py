@@ -1,15 +1,91 @@
-"""Storage proofs in the Move package: random histories give what they do on the chain in memory."""
+"""Storage proofs in the Move package: random histories are as in memory, and events tell all."""
 
 from __future__ import annotations
 
 import random
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from committee.ledger.proofs import Round
 from tests.contracts.sui.provers import ASKERS, N_NODES, PLACES, Provers
 from tests.localnet.sui_double.packages import needs_framework
+from tests.memory_chain.contracts import Part
 
 pytestmark = needs_framework
+
+
+def rebuilt(events: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return all that the package keeps of storage proofs, by its events alone."""
+    rounds: dict[int, list[Any]] = {}
+    parts: defaultdict[tuple[int, int], Part] = defaultdict(Part)
+    demands: dict[tuple[int, int, str], tuple[int, int]] = {}
+    misses: dict[int, int] = {}
+    punished: Counter[int] = Counter()
+    weights: dict[int, dict[int, int]] = {}
+    period = 0
+    for name, (epoch, *fields) in events:
+        if name == "CommitteeSelected":
+            of_period, _, node_ids, shards, _ = fields
+            if of_period > period:
+                weights[of_period] = dict(zip(node_ids, map(len, shards), strict=True))
+        elif name == "EpochStarted":
+            period = fields[0]
+        elif name == "RoundBegun":
+            rounds[epoch] = [*fields, [[]], 0]
+        elif name == "Drawn":
+            rounds[epoch][4:] = [[[fields[0]]], fields[2]]
+        elif name in PART_EVENTS:
+            key = (epoch, fields[0])
+            parts[key] = PART_EVENTS[name](parts[key], *fields[1:])
+            if name == "Missed":
+                misses[fields[0]] = fields[1]
+            elif name == "Proven" and (parts[key].has_shown or len(parts[key].answered) < len(PLACES)):
+                misses.pop(fields[0], None)
+            elif name == "Punished":
+                punished[period] += weights[period][fields[0]]
+        elif name.startswith("Demand"):
+            key = (epoch, fields[0])
+            asked = (*key, bytes(fields[1]).hex())
+            if name == "Demanded":
+                demands[asked] = (fields[2], fields[3])
+            else:
+                del demands[asked]
+            change = 1 if name == "Demanded" else -1
+            parts[key] = replace(parts[key], open_demands=parts[key].open_demands + change)
+    return {
+        "rounds": rounds,
+        "parts": {key: part for key, part in parts.items() if part != Part()},
+        "demands": demands,
+        "misses": misses,
+        "punished": dict(punished),
+    }
+
+
+PART_EVENTS: dict[str, Callable[..., Part]] = {
+    "Committed": lambda part, root: replace(part, commitment=bytes(root)),
+    "Answered": lambda part, place, is_excused: replace(
+        part, answered=part.answered | {place}, has_shown=part.has_shown or not is_excused
+    ),
+    "Proven": lambda part: replace(part, is_proven=True),
+    "Missed": lambda part, _: replace(part, is_missed=True),
+    "Punished": lambda part, _: replace(part, is_punished=True),
+}
+"""What events say of a node's part in a round."""
+
+
+def kept(provers: Provers) -> dict[str, Any]:
+    """Return the same as the package keeps it."""
+    state = provers.proofs_state
+    rounds = {epoch: [*value[0], *value[1:4]] for epoch, value in provers.table(state["rounds"]).items()}
+    return {
+        "rounds": rounds,
+        "parts": provers.kept_parts(),
+        "demands": provers.kept_demands(),
+        "misses": provers.table(state["misses"]),
+        "punished": provers.table(state["punished"]),
+    }
 
 
 REFUSALS = {
@@ -143,7 +219,7 @@ class History:
         self.provers.reclaim(*self.draw.choice([*known, (1, self.node(), ASKERS[1])]))
 
 
-def test_rounds_and_demands_are_those_of_the_chain_in_memory() -> None:
+def test_rounds_and_demands_are_those_of_the_chain_in_memory_and_events_tell_all_of_them() -> None:
     refused: set[str] = set()
     told: set[str] = set()
     for seed in range(3):
@@ -151,6 +227,7 @@ def test_rounds_and_demands_are_those_of_the_chain_in_memory() -> None:
         history.run(130)
         refused |= history.provers.refused
         told.update(name for name, _ in history.provers.events())
+        assert rebuilt(history.provers.events()) == kept(history.provers)
     assert told >= {
         *("RoundBegun", "Committed", "Drawn", "Answered", "Proven", "Missed", "Punished", "Slashed"),
         *("Demanded", "DemandAnswered", "DemandMissed", "DemandReclaimed", "BlobInvalidated"),
