@@ -98,7 +98,7 @@ class Checkpoints:
     async def follow(self, after: BlockMark) -> AsyncGenerator[Stretch, None]:
         """Yield what happens behind `after`, stretch after stretch, without end: each follows on the one before.
 
-        Raises as `stretch`. Whoever follows again from the last mark has lost nothing.
+        Raises as `stretch`. A caller that follows again from the last mark has lost nothing.
         """
         pause_s = 0.0
         while True:
@@ -155,8 +155,8 @@ class Checkpoints:
     async def _subscribed(self, after: BlockMark) -> AsyncGenerator[Stretch, None]:
         """Yield what a subscription tells, and what it leaves out, until it ends in whatever way.
 
-        It tells of what comes after it has begun, nobody knows when exactly, and may go on without telling anything. So
-        the newest checkpoint is looked at as well while it is silent, and it is left when that finds news twice.
+        It tells of what comes after its beginning, which is not known exactly, and may go on without telling anything.
+        So the newest checkpoint is looked at as well while it is silent, and it is left when that finds news twice.
         """
         request = v2.SubscribeCheckpointsRequest(read_mask=mask(*_FIELDS))
         subscription = self._rpc.subscribe(
@@ -233,8 +233,8 @@ class Checkpoints:
         if message.summary is None or message.contents is None:
             raise ValueError(f"checkpoint {mark.number} lacks its summary or contents")
         previous = read_digest(message.summary.previous_digest) if mark.number else b""
-        listed = [one.transaction for one in message.contents.transactions]
-        if listed != [one.digest for one in message.transactions]:
+        listed = [entry.transaction for entry in message.contents.transactions]
+        if listed != [transaction.digest for transaction in message.transactions]:
             raise ValueError(f"checkpoint {mark.number} lacks transactions that its contents list")
         events: list[Event] = []
         for transaction in message.transactions:
@@ -247,9 +247,9 @@ class Checkpoints:
         if transaction.effects is None or has_events != bool(told):
             raise ValueError(f"a transaction of checkpoint {mark.number} lacks its events, or their digest")
         events = []
-        for one in told:
-            contents = one.contents.value if one.contents else None
-            event = self._happenings.decode(mark, normal_text(one.event_type or ""), contents or b"")
+        for message in told:
+            contents = message.contents.value if message.contents else None
+            event = self._happenings.decode(mark, normal_text(message.event_type or ""), contents or b"")
             if event is not None:
                 events.append(event)
         return events
@@ -304,11 +304,11 @@ def _require_link(after: BlockMark, checkpoints: Sequence[Checkpoint]) -> None:
         raise LedgerReorganised(
             f"checkpoint {checkpoints[0].mark.number} does not follow on {after.number} as it was told before"
         )
-    for one, following in pairwise(checkpoints):
-        if following.previous != one.mark.hash:
+    for earlier, following in pairwise(checkpoints):
+        if following.previous != earlier.mark.hash:
             raise LedgerUnavailable(
-                f"checkpoint {following.mark.number} does not follow on {one.mark.number}: endpoints contradict each "
-                "other"
+                f"checkpoint {following.mark.number} does not follow on {earlier.mark.number}: the chain's endpoints "
+                "contradict each other"
             )
 
 

@@ -120,8 +120,8 @@ class EpochReader:
         timeline, epoch = history.timeline, history.epoch
         first_epoch = epoch - timeline["replacements"]
         wanted = {epoch - 1, epoch, first_epoch, *([epoch + 1] if timeline["selection"] else [])}
-        committees = await history.committees(sorted(one for one in wanted if one > 0))
-        terms = await history.terms([one for one in (epoch - 1, epoch) if one > 0])
+        committees = await history.committees(sorted(number for number in wanted if number > 0))
+        terms = await history.terms([number for number in (epoch - 1, epoch) if number > 0])
         unattested = await history.unattested(epoch - 1, terms) if epoch > 1 else {}
         return _Told(timeline, first_epoch, committees, terms.get(epoch), unattested, history.n_shards)
 
@@ -221,20 +221,20 @@ class _History:
     async def committees(self, epochs: Sequence[int]) -> dict[int, Committee]:
         """Return the committees of epochs that have one. Raises `LedgerUnavailable` for what is no committee."""
         values = await self._entries("committees", "committee", "Committee", epochs)
-        node_ids = sorted({one["node_id"] for value in values for one in value["members"]})
+        node_ids = sorted({member["node_id"] for value in values for member in value["members"]})
         nodes = await self._state.nodes_of(self._objects, self._registry, node_ids)
         named = {node.node_id: node for node in nodes}
         committees = {}
         for epoch, value in zip(epochs, values, strict=True):
             members = tuple(
                 Member(
-                    node_id=one["node_id"],
-                    name=named[one["node_id"]].name,
-                    address=named[one["node_id"]].address,
-                    public_key=compressed_key(one["key"]),
-                    shards=tuple(one["shards"]),
+                    node_id=member["node_id"],
+                    name=named[member["node_id"]].name,
+                    address=named[member["node_id"]].address,
+                    public_key=compressed_key(member["key"]),
+                    shards=tuple(member["shards"]),
                 )
-                for one in value["members"]
+                for member in value["members"]
             )
             try:
                 committees[epoch] = Committee(epoch, value["n_shards"], members)

@@ -51,9 +51,9 @@ async def coins_for(objects: Objects, account: bytes, used: Sequence[bytes]) -> 
     """Return the coins that are to pay for a transaction of an account which uses these objects, the largest first."""
     found = await objects.owned(account, SUI_COIN, COINS_READ)
     coins = [
-        Coin(Version(one.id, one.version, one.digest), int.from_bytes(one.contents[32:40], "little"))
-        for one in found
-        if one.id not in used and one.type == SUI_COIN
+        Coin(Version(coin.id, coin.version, coin.digest), int.from_bytes(coin.contents[32:40], "little"))
+        for coin in found
+        if coin.id not in used and coin.type == SUI_COIN
     ]
     return sorted(coins, key=lambda coin: coin.mist, reverse=True)[:COINS_LIMIT]
 

@@ -42,7 +42,7 @@ class SuiRpc:
 
         An endpoint that serves another chain is not used. Raises `LedgerError` for what is no endpoint.
         """
-        self.endpoints = [Endpoint(one) for one in listed(providers)]
+        self.endpoints = [Endpoint(provider) for provider in listed(providers)]
         self.chain = chain
         self._is_closed = False
         self._subscriptions = -1

@@ -161,7 +161,7 @@ class Objects:
         if mark.number > head.number:
             raise LedgerUnavailable(f"{self._rpc} is at checkpoint {head.number}, behind {mark.number}")
         before = await self._all(shared)
-        newest = max([await self._checkpoint_of(one.previous_transaction) for one in before])
+        newest = max([await self._checkpoint_of(version.previous_transaction) for version in before])
         if newest > mark.number:
             if at is None:
                 return None
@@ -170,17 +170,17 @@ class Objects:
             )
         result = await read(self, before)
         after = await self._all(shared)
-        has_changed = [one.version for one in before] != [one.version for one in after]
+        has_changed = [read.version for read in before] != [read.version for read in after]
         return None if has_changed else (result, mark)
 
     async def _all(self, ids: Sequence[bytes]) -> list[ObjectVersion]:
         found = await self.newest(ids)
-        lacking = [id_ for id_, one in zip(ids, found, strict=True) if one is None]
+        lacking = [id_ for id_, version in zip(ids, found, strict=True) if version is None]
         if lacking:
             raise LedgerUnavailable(
                 f"the chain's endpoint does not have the object {address_text(lacking[0])}"
             )
-        return [one for one in found if one is not None]
+        return [version for version in found if version is not None]
 
     async def _checkpoint_of(self, transaction: bytes) -> int:
         """Return the checkpoint of a transaction that an object names; a number above all when it has none yet.
@@ -257,14 +257,14 @@ def _checkpoint(answer: v2.GetTransactionResponse) -> int:
 
 
 def _page(answer: v2.ListOwnedObjectsResponse) -> tuple[list[ObjectVersion], bytes | None]:
-    return [object_of(one) for one in answer.objects], answer.next_page_token
+    return [object_of(message) for message in answer.objects], answer.next_page_token
 
 
 def _reader(ids: Sequence[bytes]) -> Callable[[v2.BatchGetObjectsResponse], list[ObjectVersion | None]]:
     def read(answer: v2.BatchGetObjectsResponse) -> list[ObjectVersion | None]:
         if len(answer.objects) != len(ids):
             raise ValueError(f"{len(answer.objects)} objects, and {len(ids)} were asked for")
-        return [_object_or_none(*one) for one in zip(ids, answer.objects, strict=True)]
+        return [_object_or_none(id_, result) for id_, result in zip(ids, answer.objects, strict=True)]
 
     return read
 

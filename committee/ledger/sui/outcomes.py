@@ -62,7 +62,7 @@ class Outcome:
 
     def new(self, type_: str) -> list[bytes]:
         """Return the ids of the objects of a type that it made."""
-        return [one.id for one in self.written if one.is_new and one.type == type_]
+        return [written.id for written in self.written if written.is_new and written.type == type_]
 
 
 OUTCOME_FIELDS = ("digest", "effects", "events", "checkpoint")
@@ -87,16 +87,16 @@ def outcome_of(message: v2.ExecutedTransaction | None, digest: bytes) -> Outcome
         gas_mist=most_gas - (gas.storage_rebate or 0),
         most_gas_mist=most_gas,
         written=tuple(
-            _written(one)
-            for one in effects.changed_objects
-            if one.output_state is v2.ChangedObjectOutputObjectState.OBJECT_WRITE
+            _written(change)
+            for change in effects.changed_objects
+            if change.output_state is v2.ChangedObjectOutputObjectState.OBJECT_WRITE
         ),
         events=tuple(
             (
-                normal_text(one.event_type or ""),
-                one.contents.value if one.contents and one.contents.value else b"",
+                normal_text(event.event_type or ""),
+                event.contents.value if event.contents and event.contents.value else b"",
             )
-            for one in events
+            for event in events
         ),
         checkpoint=message.checkpoint,
     )

@@ -130,7 +130,7 @@ def _with(type_: Type, arguments: tuple[Type, ...]) -> Type:
     if isinstance(type_, Vector):
         return Vector(_with(type_.element, arguments))
     if isinstance(type_, Datatype) and type_.arguments:
-        return Datatype(*type_.place, tuple(_with(one, arguments) for one in type_.arguments))
+        return Datatype(*type_.place, tuple(_with(argument, arguments) for argument in type_.arguments))
     return type_
 
 

@@ -152,20 +152,20 @@ class SuiSender:
     async def _owned(self, action: str, draft: Draft) -> dict[bytes, Version]:
         found = await self._objects.newest(draft.owned)
         owned = {}
-        for id_, one in zip(draft.owned, found, strict=True):
-            if one is None or one.owner != self._key.address:
+        for id_, newest in zip(draft.owned, found, strict=True):
+            if newest is None or newest.owner != self._key.address:
                 raise LedgerRefused(
                     action, "NotOwner", {"object": address_text(id_), "account": self.account}
                 )
-            owned[id_] = Version(id_, one.version, one.digest)
+            owned[id_] = Version(id_, newest.version, newest.digest)
         return owned
 
     async def _find_shared(self, action: str, draft: Draft) -> None:
         lacking = [id_ for id_ in draft.shared if id_ not in self._shared_since]
-        for id_, one in zip(lacking, await self._objects.newest(lacking), strict=True):
-            if one is None or one.shared_since is None:
+        for id_, newest in zip(lacking, await self._objects.newest(lacking), strict=True):
+            if newest is None or newest.shared_since is None:
                 raise LedgerRefused(action, "UnknownObject", {"object": address_text(id_)})
-            self._shared_since[id_] = one.shared_since
+            self._shared_since[id_] = newest.shared_since
 
     async def _end_open(self) -> None:
         for signed in self._signed.open():
@@ -231,8 +231,8 @@ class SuiSender:
         """Return whether another transaction is seen to have used a version of the objects."""
         uses = self._signed.uses_of(signed.digest)
         newest = await self._objects.newest([id_ for id_, _ in uses])
-        for (id_, version), one in zip(uses, newest, strict=True):
-            found, looks = one, 0
+        for (id_, version), found in zip(uses, newest, strict=True):
+            looks = 0
             while found is not None and found.version > version and looks < LOOKS_BACK:
                 if found.previous_transaction == signed.digest:
                     return False

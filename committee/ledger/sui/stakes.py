@@ -44,7 +44,7 @@ class StakeReader:
     async def _standing(
         self, objects: Objects, stakes: Keyed, node_ids: Sequence[int], period: int
     ) -> dict[int, int]:
-        """Return node → the stake on it that stands for a period; 0 for a node on which nobody ever staked."""
+        """Return node → the stake on it that stands for a period; 0 for a node that no account ever staked on."""
         type_ = self._package.type("node_stake", "NodeStake")
         keys = [bcs.u32(node_id) for node_id in node_ids]
         found = await self._state.fields_there(objects, stakes.id, Scalar.U32, keys, type_)

@@ -82,12 +82,12 @@ class Draft:
     @property
     def owned(self) -> tuple[bytes, ...]:
         """The ids of the sender's objects that it uses."""
-        return tuple(one.id for one in self._inputs if isinstance(one, Owned))
+        return tuple(given.id for given in self._inputs if isinstance(given, Owned))
 
     @property
     def shared(self) -> tuple[bytes, ...]:
         """The ids of the shared objects that it uses."""
-        return tuple(one.id for one in self._inputs if isinstance(one, Shared))
+        return tuple(given.id for given in self._inputs if isinstance(given, Shared))
 
     def call(
         self, package: bytes, function: str, *arguments: Argument, types: Sequence[Type] = ()
@@ -119,7 +119,7 @@ class Draft:
         `owned` has the versions of the objects that it owns; `shared_since` the version in which each shared one became
         shared.
         """
-        inputs = [_input_bytes(one, owned, shared_since) for one in self._inputs]
+        inputs = [_input_bytes(given, owned, shared_since) for given in self._inputs]
         coins = bcs.listed([coin.to_bytes() for coin in gas.coins])
         parts = [
             b"\x00",  # the first version of a transaction's form
@@ -141,7 +141,7 @@ class Draft:
         return Result(number, 0), Result(number, 1)
 
     def _arguments(self, arguments: Sequence[Argument]) -> bytes:
-        return bcs.listed([self._argument(one) for one in arguments])
+        return bcs.listed([self._argument(argument) for argument in arguments])
 
     def _argument(self, argument: Argument) -> bytes:
         if isinstance(argument, bytes):
