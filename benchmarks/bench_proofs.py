@@ -37,10 +37,10 @@ SIGMAS = 4
 """The shares found may be this many standard deviations off the formula's."""
 EPOCHS, SEED = 1000, 1
 """Of the honest node's."""
-GRIDS = ((10, 1 << 10, 20_000), (10, 1 << 20, 40), (100, 1 << 10, 10_000), (1000, 1 << 10, 2000))
+GRIDS = ((10, 1 << 10, 20_000), (10, 1 << 20, 160), (100, 1 << 10, 10_000), (1000, 1 << 10, 2000))
 """(shards, bytes of a blob, blobs) of the passes."""
 SHARD, NODE_ID, START = 5, 1, BlockMark(5, bytes(32))
-TIMES = 5
+TIMES = 9
 """How often a pass is timed. The least processor time counts, as other processes only make it longer."""
 FEW, MANY = 20_000, 60_000
 """Blobs of the two passes whose memory is compared."""
