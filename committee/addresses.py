@@ -116,9 +116,9 @@ class NetworkAddress:
 
 
 def can_be_reached(address: str, allow_private: bool) -> bool:
-    """Return whether a node may register an address: other machines may reach it, on private networks too if allowed.
+    """Return whether a node may register an address as its own: others may reach it, in private networks if allowed.
 
-    Raises `InvalidAddress`.
+    To which addresses of others it connects is decided by `committee.connections`. Raises `InvalidAddress`.
     """
     read = NetworkAddress.parse(address)
     return read.may_be_public or (allow_private and not is_unspecified(read.host))

@@ -30,7 +30,7 @@ class MemberSignature:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate as it is posted to the chain; made by `build`, checked by `verify`."""
+    """A certificate as it is posted to the chain; made by `build`. The contract checks it by the rules of `verify`."""
 
     epoch: int
     """The epoch of the committee that signed."""

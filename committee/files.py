@@ -56,7 +56,7 @@ def _revived(path: str, why: str) -> NotRegular:
 
 
 def kind_of(mode: int) -> str:
-    """Return what an `st_mode` is the mode of, in words: "a FIFO"."""
+    """Return in words what kind of file has an `st_mode`: "a FIFO"."""
     return next((words for is_kind, words in _KINDS if is_kind(mode)), "a device")
 
 

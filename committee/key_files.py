@@ -53,7 +53,7 @@ def write_secret(path: Path, secret: bytes) -> None:
 
 
 def read_secret(path: Path) -> bytes:
-    """Return the 32 bytes of a key file. Raises `InvalidKey` without a trace of the content."""
+    """Return the 32 bytes of a key file. Raises `InvalidKey`, which says nothing of its content, for any other file."""
     return parse_secret(read_private(path, f"the key {path}"), f"the key {path}")
 
 

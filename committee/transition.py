@@ -1,6 +1,8 @@
 """The plan of a handover: what becomes of each shard when one committee follows another (PROTOCOL section 5).
 
-This is the whole decision table; the code that carries a plan out decides nothing. `plan_filling` is the first part:
+These are the decisions. What carries a plan out adds two: a source that fails is left, and what it did not give is
+rebuilt (`storage.node.handover.copying`); and a shard goes when the chain's time and word allow it
+(`storage.node.handover.jobs`). `plan_filling` is the first part:
 
     the shard's owner before           its owner now
     there was no committee             keeps it: there are no bytes yet

@@ -3,7 +3,7 @@
 Storing: encode → look for what is paid for already → reserve and register on chain → upload to every member → gather
 confirmations → certify on chain.
 Reading: metadata from any node, checked against the blob id → `p` primary slivers, each checked against its root →
-decode, checked against the id.
+decode, checked against the roots of its source rows.
 """
 
 from __future__ import annotations
@@ -223,9 +223,9 @@ class Client:
     # reading
 
     async def read(self, blob_id: bytes | str | int, progress: Progress = no_progress) -> bytearray:
-        """The blob's bytes, checked against its id, which is given in any of its forms (`BlobId`).
+        """The bytes of the blob with an id, which is given in any of its forms (`BlobId`).
 
-        The caller may change them.
+        They are checked by the roots under the id (`storage.redstuff.decoding`). The caller may change them.
 
         While no member answers it waits for the machine's link, up to a minute, and goes on with what it has.
         Raises `InvalidEncoding` when it is no id; `UnknownBlob` when too many members do not know the id for it to be

@@ -194,8 +194,9 @@ class Storing:
     ) -> Places[Confirmed | Exception]:
         """Give every member its pairs of all blobs; return the confirmations of those that a quorum has confirmed.
 
-        Once a quorum has confirmed each blob, the other members get as long again as the quorum took, though no more
-        than LATE_S beyond the time for the upload itself, and are then left to repair their slivers themselves.
+        Once a quorum has confirmed each blob, the other members get as long again as the quorum took: at least a
+        second, and at most LATE_S more than has passed since the first node had settled the registration. Then they are
+        left to repair their slivers themselves.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()

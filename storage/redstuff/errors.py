@@ -43,7 +43,10 @@ class RootMismatch(RedStuffError):
 
 
 class InconsistentBlob(RedStuffError):
-    """The blob's writer lied: its slivers hash to their roots and yet contradict each other."""
+    """The blob's writer lied: its slivers hash to their roots and yet contradict each other. A reader finds it.
+
+    Who repairs it proves it to others (`storage.node.repair.rebuild.InconsistentBlob`).
+    """
 
 
 class InvalidProof(RedStuffError):

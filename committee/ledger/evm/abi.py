@@ -45,11 +45,11 @@ class _LenientStrings(StringDecoder):
 
 
 class _ReadFewTimes(ContextFramesBytesIO):
-    """Encoded values, of which a decoder may read READ_TIMES as many bytes as there are.
+    """Encoded values, of which a decoder may read few times as many bytes as there are (READ_TIMES).
 
-    Pointers of arrays, strings and structs may all lead to the same bytes: to 2000 members with the same 2000 shards
-    each, in a quarter of a megabyte, or to 400 strings of a megabyte. What our contracts encode has each value once,
-    and a decoder reads it twice for each struct that it lies in.
+    The ABI has pointers, which may all lead to the same bytes. So an answer of a quarter of a megabyte could decode to
+    2000 members with the same 2000 shards each, or one of a megabyte to 400 strings of a megabyte. What our contracts
+    encode has each value once, and a decoder reads it twice for each struct that it lies in.
     """
 
     def __init__(self, data: bytes) -> None:

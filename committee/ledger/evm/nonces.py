@@ -59,6 +59,8 @@ class Nonces:
     async def turn(self) -> AsyncIterator[None]:
         """Keep all other senders on this machine from taking a nonce of the account, while inside.
 
+        Where no lock file can be made, these are the senders of this event loop alone.
+
         Raises `LedgerUnavailable` after `LOCK_LIMIT_S`.
         """
         async with self._lock:

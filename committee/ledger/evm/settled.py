@@ -35,8 +35,9 @@ class SettledHead:
     async def head(self) -> BlockMark:
         """Return the newest block that the deployment's setting takes for settled.
 
-        Where several endpoints are given it is compared with a second one's. Raises `ProvidersDisagree`, and
-        `LedgerNotSettled` while the contracts are in a newer one.
+        Where there are several endpoints, a second one is asked for the block of the same number, and
+        `ProvidersDisagree` is raised when it has another one. Raises `LedgerNotSettled` while the block that the
+        contracts were deployed in is not settled.
         """
         try:
             return await self._compared_head()

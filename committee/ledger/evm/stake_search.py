@@ -14,7 +14,10 @@ from committee.ledger.records import StakePosition
 
 
 async def stakes_of(rpc: Rpc, reader: Reader, account: str) -> list[StakePosition]:
-    """Return what an account has staked and is unstaking in the newest block, by node id, where it has anything."""
+    """Return an account's stakes as of the newest block, in the order of the nodes' ids; none of a node without any.
+
+    What joins a stake, or leaves it, counts as having one.
+    """
     block = (await reader.block("latest")).mark
     # Not by the contract's count alone: a provider could name any, and each is asked about.
     nodes = await reader.pages(reader.registry, "nodes", block, decode.registered_node)

@@ -1,4 +1,4 @@
-"""Carry out what `committee.transition` planned: prefetch, transfer, rebuild, attest, drop. It decides nothing itself.
+"""Carry out what `committee.transition` planned: prefetch, transfer, rebuild, attest, drop.
 
 For the selected committee there is one job and for the current one another; when the selected epoch starts, its job
 goes on as the current one's, so that nothing under way is fetched twice. Every gained shard ends attested, or the next
@@ -306,6 +306,7 @@ class Handover:
         shards = transition.StoredShards(
             *(self._view.node_id, self._store.shards()), state.previous, state.current, state.next
         )
+        # None of these: what is missing makes them fewer, and need not be asked for.
         if not transition.droppable(shards):
             return True
         grace_ends_s = state.started_at_s + self._view.parameters.certificate_grace_s

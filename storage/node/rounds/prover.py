@@ -58,10 +58,11 @@ def begins_at_s(state: EpochState, period_s: int, turn_s: int) -> int:
 
 
 def fellows_asked_until_s(round_: Round, now_s: int) -> int:
-    """Return until when, in the chain's seconds, a member that asks fellows for their signatures now may wait for them.
+    """Return until when, in the chain's seconds, a member that asks fellows to sign now may wait for them.
 
-    That is `prove_by_s`, and later the middle of the time for answers: who has no certificate then answers on chain. In
-    the second half of that time it is `answer_by_s`, as a member answers on chain before it asks fellows then.
+    Before `prove_by_s` that is `prove_by_s`. In the first half of the time for answers it is the middle of that time,
+    so that who has no certificate then can still answer on chain. In the second half, in which a member answers on
+    chain first and asks fellows afterwards, it is `answer_by_s`.
     """
     middle_s = (round_.prove_by_s + round_.answer_by_s) // 2
     return next((end_s for end_s in (round_.prove_by_s, middle_s) if now_s < end_s), round_.answer_by_s)

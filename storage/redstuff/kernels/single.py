@@ -83,9 +83,11 @@ def complete_each(
 ) -> None:
     """Write the `k` originals of codewords, each given by any `k` of its symbols.
 
-    `known` `(codewords, k)` are the given symbols' indices, ascending; the symbols lie one after the other. `places`
-    are the positions of a codeword's symbols, and `sums[x]` is the sum of the logarithms of the differences between
-    position `x` and all others that hold originals or are zero by definition.
+    `known` `(codewords, k)` are the given symbols' indices, ascending; the symbols have `t` bytes each, and lie one
+    after the other, as the originals do in `out`. `places` are the positions of a codeword's symbols in the field, and
+    `log` and `exp` the field's tables. Positions come in whole blocks; those left over behind the originals hold zeros.
+    `sums[x]` is the sum of the logarithms of the differences between position `x` and each other position of an
+    original or of such a zero.
     """
     is_known = np.empty(len(places), np.bool_)
     factors, own = np.empty(k, np.int64), np.empty(k, np.int64)
