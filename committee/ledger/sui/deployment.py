@@ -18,6 +18,7 @@ class SuiDeployment:
     system: bytes
     registry: bytes
     staking: bytes
+    blobs: bytes
 
     @property
     def domain(self) -> bytes:

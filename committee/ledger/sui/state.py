@@ -12,7 +12,7 @@ from committee.ledger.sui import bcs
 from committee.ledger.sui.deployment import SuiDeployment
 from committee.ledger.sui.objects import Objects, ObjectVersion, address_text
 from committee.ledger.sui.package import Keyed, Package, field_id
-from committee.ledger.sui.types import Datatype, Scalar, type_text
+from committee.ledger.sui.types import Scalar, Type, type_text
 
 KEY_BYTES, UNCOMPRESSED_BYTES = 48, 96
 _HALF = 0x0D0088F51CBFF34D258DD3DB21A5D66BB23BA5C279C2895FB39869507B587B120F55FFFF58A9FFFFDCFF7FFFFFFFD555
@@ -125,17 +125,19 @@ class State:
         return [_node(node_id, value) for node_id, value in zip(node_ids, values, strict=True)]
 
     async def fields(
-        self, objects: Objects, parent: bytes, key_type: Scalar, keys: Sequence[bytes], value: Datatype
+        self, objects: Objects, parent: bytes, key_type: Scalar, keys: Sequence[bytes], value: Type
     ) -> list[Any]:
         """Return the values of dynamic fields, by their keys in BCS. Raises `LedgerError` when one is not there."""
         found = await self.fields_there(objects, parent, key_type, keys, value)
         if None in found:
             key = keys[found.index(None)].hex()
-            raise LedgerError(f"the object {address_text(parent)} lacks its field 0x{key}, a {value.name}")
+            raise LedgerError(
+                f"the object {address_text(parent)} lacks its field 0x{key}, a {type_text(value)}"
+            )
         return found
 
     async def fields_there(
-        self, objects: Objects, parent: bytes, key_type: Scalar, keys: Sequence[bytes], value: Datatype
+        self, objects: Objects, parent: bytes, key_type: Scalar, keys: Sequence[bytes], value: Type
     ) -> list[Any]:
         """Return the values of dynamic fields, by their keys in BCS; None for one that is not there."""
         ids = [field_id(parent, key_type, key) for key in keys]

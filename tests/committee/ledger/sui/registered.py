@@ -11,8 +11,9 @@ from tests.localnet.sui_double.wallet import Wallet, text
 
 def deployed(network: Network) -> SuiDeployment:
     """Return what a ledger has to know of the network."""
-    shared = (network.system.id, network.registry.id, network.staking.id)
-    return SuiDeployment(network.chain.id, network.package, *shared)
+    shared = ("System", "Registry", "Staking", "Blobs")
+    ids = [written(network.creation, name).id for name in shared]
+    return SuiDeployment(network.chain.id, network.package, *ids)
 
 
 def newest(network: Network) -> BlockMark:
