@@ -85,13 +85,20 @@ class SuiSender:
         """Send a transaction, and wait until it is in a checkpoint.
 
         Raises `LedgerRefused` when it fails or the account cannot pay for it, `LedgerUnavailable` when the chain does
-        not answer, `TransactionUnknown` when it was handed over and may still be executed.
+        not answer, `TransactionUnknown` when it was handed over and may still be executed. One whose sending is
+        cancelled may be, too: the next one waits for its end.
         """
         async with self._alone():
             await self._end_open()
             outcome = None
             for _ in range(TRIES):
-                outcome = await self._end(await self._sign(action, draft), was_sent=False)
+                signed = await self._sign(action, draft)
+                try:
+                    outcome = await self._end(signed, was_sent=False)
+                except asyncio.CancelledError as cancelled:
+                    name = digest_text(signed.digest)
+                    cancelled.add_note(f"transaction {name} ({action}) may still be executed")
+                    raise
                 if outcome is not None:
                     break
         if outcome is None:

@@ -290,6 +290,28 @@ async def test_killed_process_loses_nothing_and_repeats_nothing(
     following.close()
 
 
+async def test_cancelled_transaction_is_brought_to_its_end(
+    account: Account, sender: SuiSender, submitted: Submitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def hang(_: Signed) -> Any:
+        begun.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sender, "_hand_over", hang)
+        sending = asyncio.create_task(sender.send("pay", account.pay(23)))
+        await begun.wait()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError) as cancelled:
+            await sending
+    assert "(pay) may still be executed" in cancelled.value.__notes__[0]
+    await sender.send("pay", account.pay(24))
+    assert account.paid() == [23, 24]
+    submitted.check()
+
+
 async def test_version_that_another_machine_used_is_seen(
     account: Account, sender: SuiSender, tmp_path: Path, submitted: Submitted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
