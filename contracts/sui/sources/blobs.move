@@ -243,7 +243,8 @@ public fun delete(blobs: &mut Blobs, system: &System, blob: Blob, ctx: &mut TxCo
     reservation::new(mebibytes, system.period(), end_period, ctx)
 }
 
-/// Lists objects that have ended no longer, by their numbers. Anyone may, and gets back what Sui took for keeping the list.
+/// Lists objects that have ended no longer, by their numbers. Anyone may, and gets back most of what Sui took for keeping them
+/// in the list.
 /// Those that are not listed are passed over. Aborts with `ENotExpired`.
 public fun forget(blobs: &mut Blobs, system: &System, numbers: vector<u64>) {
     let (listed, current) = (&mut blobs.state_mut().listed, system.period());
