@@ -146,6 +146,18 @@ def test_no_more_is_extended_than_there_is() -> None:
         shop.extend(blob, 1)
 
 
+def test_blob_is_extended_to_53_periods_from_the_current_one_on_and_no_further() -> None:
+    shop = Shop()
+    blob = shop.register(shop.reserve(MEBIBYTES, 2))
+    shop.certify(blob)
+    for periods in (0, 52):
+        with shop.refuses("EInvalidPeriod"):
+            shop.extend(blob, periods)
+    shop.extend(blob, 51)
+    with shop.refuses("EInvalidPeriod"):
+        shop.extend(blob, 1)
+
+
 def test_terms_are_the_governors_and_count_from_now_on() -> None:
     shop = Shop()
     blob = shop.register(shop.reserve())
@@ -229,6 +241,26 @@ def test_sender_that_looked_before_its_own_registration_is_refused() -> None:
     shop.register(shop.reserve(), 0, deletable=True)
     shop.register(shop.reserve(), 1)
     assert shop.count() == 6
+
+
+def test_sender_registers_anew_what_has_ended() -> None:
+    shop = Shop()
+    shop.register(shop.reserve(MEBIBYTES, 1))
+    with shop.refuses("ERegisteredMeanwhile"):
+        shop.register(shop.reserve(), 0)
+    shop.start(NEXT, PERIOD + 1)
+    shop.register(shop.reserve(), 0)
+
+
+def test_sender_that_knows_another_end_pays_nothing() -> None:
+    shop = Shop()
+    blob = shop.register(shop.reserve())
+    shop.certify(blob)
+    end = PERIOD + 2
+    for known in (end - 1, end + 1):
+        with shop.refuses("EEndMoved"):
+            given = (blob, 1, known, shop.purse, shop.clock)
+            shop.call("blobs", "extend", shop.blobs, shop.system, *given)
 
 
 def test_object_that_has_ended_is_forgotten_and_no_other() -> None:

@@ -113,6 +113,17 @@ def test_opening_of_one_position_is_refused_at_another() -> None:
         assert judged_in_move(small(), opening, asked) == verdict
 
 
+def test_opening_is_of_the_bytes_of_its_blob_and_not_of_those_beside_them() -> None:
+    entry = small().entries[3]
+    opening = small().opening(Position(0, 2, entry.offset))
+    behind = entry.offset + entry.symbol_size
+    verdicts = {
+        offset: judged_in_move(small(), opening, Position(0, 2, offset))
+        for offset in (entry.offset - 1, entry.offset, behind - 1, behind)
+    }
+    assert list(verdicts.values()) == ["ENotDrawn", None, None, "ENotDrawn"]
+
+
 def test_opening_is_refused_with_another_salt_or_attestation() -> None:
     position = Position(1, 0, 0)  # of a shard that was not attested
     opening, held = small().opening(position), Judge.of(small())
