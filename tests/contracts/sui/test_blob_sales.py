@@ -124,6 +124,17 @@ def test_what_costs_more_than_the_coin_has_is_refused() -> None:
         shop.reserve(2**64 - 1, 53)
 
 
+def test_reservations_are_joined_without_the_periods_that_are_past() -> None:
+    shop = Shop()
+    first, other = Ref([shop.reserve(2, 3)], 0), Ref([shop.reserve(5, 3)], 0)
+    over = shop.reserve(1, 1)
+    shop.start(NEXT, PERIOD + 1)
+    shop.call("blobs", "merge", first, other.get(), shop.system)
+    assert first.get()[1:] == [7, PERIOD + 1, PERIOD + 3]
+    with shop.refuses("EExpired"):
+        shop.call("blobs", "merge", first, over, shop.system)
+
+
 def test_no_more_is_sold_than_there_is_in_any_period() -> None:
     shop = Shop()
     shop.reserve(CAPACITY - 1, 2)
