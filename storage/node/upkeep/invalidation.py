@@ -27,12 +27,18 @@ from storage.node.duties import Rota
 from storage.node.peers import Peers
 from storage.node.repair import InconsistentBlob
 from storage.node.signatures import TooFewSignatures, gather_certificate, round_behind
-from storage.redstuff import blob_id_text
+from storage.redstuff import Axis, InconsistencyProof, blob_id_text
 
 log = Log()
 
-BLOBS_AT_ONCE = 8
-"""A proof is as large as a sliver. Of more blobs than this no proof is kept: repair will meet them again."""
+AT_ONCE = 16
+"""Blobs of which signatures are gathered and posted at once."""
+MOST_MET = 512
+"""Blobs whose turns are waited for, each for minutes, and side by side: a writer may register bad blobs by the
+thousand, and shards that lack their slivers are attested only when the last of them is invalid."""
+PROOFS_BYTES = 64 * 2**20
+"""Bytes of the proofs that are kept meanwhile, each as large as a sliver, unless a single one is larger. Blobs beyond
+these two limits are left alone: repair will meet them again."""
 REST_S = 1.0
 """Pause between two looks at the blobs whose turn is to come."""
 LONGEST_ROUND_S = 600
@@ -45,7 +51,10 @@ ALREADY_INVALID = "InvalidBlob"
 class _Met:
     """An inconsistent blob that repair has met."""
 
-    blob: InconsistentBlob
+    blob_id: bytes
+    axis: Axis
+    proof: bytes
+    """Its BCS, a fraction of the memory that the proof itself takes."""
     at_s: float
     """When repair met the blob, by this machine's clock."""
     tried_in: int | None = None
@@ -61,49 +70,74 @@ class Invalidation:
         self._peers = peers
         self._secret = secret
         self._met: dict[bytes, _Met] = {}
+        self._proofs_bytes = 0
+        """Of the proofs in `_met`."""
+        self._at_work: set[bytes] = set()
+        """Blobs of which signatures are being gathered or posted."""
         self._more = asyncio.Event()
 
     def take(self, blob: InconsistentBlob) -> None:
         """Take on a blob met by repair."""
-        if len(self._met) < BLOBS_AT_ONCE:
-            self._met.setdefault(blob.metadata.blob_id, _Met(blob, time.monotonic()))
-            self._more.set()
+        blob_id = blob.metadata.blob_id
+        if blob_id in self._met or len(self._met) >= MOST_MET:
+            return
+        proof = blob.proof.to_bcs()
+        if self._met and self._proofs_bytes + len(proof) > PROOFS_BYTES:
+            return
+        self._met[blob_id] = _Met(blob_id, blob.proof.axis, proof, time.monotonic())
+        self._proofs_bytes += len(proof)
+        self._more.set()
 
     async def run(self) -> None:
-        """Have blobs invalidated for ever, each in this node's turn."""
-        while True:
-            self._more.clear()
-            met = list(self._met.items())
-            done = await asyncio.gather(*(self._see_to(one) for _, one in met))
-            for (blob_id, _), is_done in zip(met, done, strict=True):
-                if is_done:
-                    del self._met[blob_id]
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(REST_S if self._met else None):
-                    await self._more.wait()
+        """Have blobs invalidated for ever, each in this node's turn, so that none waits for another one's."""
+        async with asyncio.TaskGroup() as work:
+            while True:
+                self._more.clear()
+                for met in list(self._met.values()):
+                    self._look(work, met)
+                    await asyncio.sleep(0)  # there may be hundreds
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(REST_S if self._met else None):
+                        await self._more.wait()
 
-    async def _see_to(self, met: _Met) -> bool:
-        """Have a blob invalidated, once in each turn of this node; return whether that is done, or not needed."""
-        blob_id = met.blob.metadata.blob_id
-        if self._view.is_invalid(blob_id) or not self._view.is_registered(blob_id):
-            return True
+    def _look(self, work: asyncio.TaskGroup, met: _Met) -> None:
+        """Forget a blob that needs nothing any more; begin to have it invalidated, once in each turn of this node."""
+        if met.blob_id in self._at_work:
+            return
+        if self._view.is_invalid(met.blob_id) or not self._view.is_registered(met.blob_id):
+            self._forget(met)
+            return
         waited_s = time.monotonic() - met.at_s
-        turn = self._rota.turn(f"invalidate {blob_id.hex()}", waited_s, longest_round_s=LONGEST_ROUND_S)
+        turn = self._rota.turn(f"invalidate {met.blob_id.hex()}", waited_s, longest_round_s=LONGEST_ROUND_S)
         if turn is None or not self._rota.is_mine(turn) or turn.number == met.tried_in:
-            return False
-        met.tried_in = turn.number
-        return await self._invalidate(met.blob)
+            return
+        if len(self._at_work) < AT_ONCE:
+            met.tried_in = turn.number
+            self._at_work.add(met.blob_id)
+            work.create_task(self._see_to(met))
 
-    async def _invalidate(self, blob: InconsistentBlob) -> bool:
+    async def _see_to(self, met: _Met) -> None:
+        try:
+            if await self._invalidate(met):
+                self._forget(met)
+        finally:
+            self._at_work.discard(met.blob_id)
+            self._more.set()  # there is room for the next
+
+    def _forget(self, met: _Met) -> None:
+        del self._met[met.blob_id]
+        self._proofs_bytes -= len(met.proof)
+
+    async def _invalidate(self, met: _Met) -> bool:
         """Gather signatures and post them; return whether the chain has the blob invalid, else try again."""
-        blob_id, state = blob.metadata.blob_id, self._view.state
+        blob_id, state = met.blob_id, self._view.state
         if state.current is None:
             return False
         body = messages.invalid_blob_body(blob_id)
         domain = self._view.parameters.domain
         message = messages.encode(messages.Intent.INVALID_BLOB, state.epoch, body, domain)
         try:
-            certificate = await self._certificate(state.current, blob, message)
+            certificate = await self._certificate(state.current, met, message)
             await self._view.ledger.invalidate_blob(blob_id, certificate)
         except TooFewSignatures as error:
             log.info(
@@ -120,15 +154,16 @@ class Invalidation:
         log.warning("an inconsistent blob is invalid on chain", blob=blob_id_text(blob_id))
         return True
 
-    async def _certificate(self, current: Committee, blob: InconsistentBlob, message: bytes) -> Certificate:
+    async def _certificate(self, current: Committee, met: _Met, message: bytes) -> Certificate:
         """Return the certificate of members of whom one is correct. Raises `TooFewSignatures`."""
         me, own = self._view.node_id, None
         if me in current.by_id:
             own = MemberSignature(me, await asyncio.to_thread(self._secret.sign, message))
+        proof = await asyncio.to_thread(InconsistencyProof.from_bcs, met.axis, met.proof)
 
         def show(member: Member) -> tuple[Coroutine[Any, Any, tuple[bytes, bytes]], Transfer]:
             transfer = Transfer()
             client = self._peers.client(member)
-            return client.inconsistency_proof(blob.metadata.blob_id, blob.proof, transfer), transfer
+            return client.inconsistency_proof(met.blob_id, proof, transfer), transfer
 
         return await gather_certificate(current, message, own, round_behind(me, current), show, "one_correct")

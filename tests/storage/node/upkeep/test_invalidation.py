@@ -117,9 +117,13 @@ class Members:
 
     async def end(self) -> None:
         """Run until nothing is left to be invalidated."""
+        await self.until(lambda: not self.invalidation._met)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Run until the condition holds."""
         running = asyncio.create_task(self.invalidation.run())
         async with asyncio.timeout(10):
-            while self.invalidation._met:
+            while not condition():
                 assert not running.done(), running
                 await asyncio.sleep(0.001)
         running.cancel()
@@ -238,7 +242,9 @@ async def test_signatures_are_gathered_once_in_each_turn_of_the_node(
         (False, 9, 2),
         (True, 12, 1),
     ):
-        assert not await members.invalidation._see_to(one)
+        async with asyncio.TaskGroup() as work:
+            members.invalidation._look(work, one)
+        assert members.invalidation._met
         assert len(members.refusals) == left
     assert {task for task, _ in members.rota.asked} == {f"invalidate {met.metadata.blob_id.hex()}"}
     waits_s = [waited_s for _, waited_s in members.rota.asked]
@@ -258,11 +264,66 @@ async def test_a_blob_that_is_gone_is_nobodys_business(members: Members, blob: E
     assert members.posted == []
 
 
-async def test_proofs_of_more_blobs_than_the_limit_are_not_kept(members: Members) -> None:
-    first, *others = (
-        inconsistent(CODE.encode(bytes([number]) * 1100))
-        for number in range(invalidation_module.BLOBS_AT_ONCE + 2)
-    )
+def many(count: int) -> list[InconsistentBlob]:
+    return [inconsistent(CODE.encode(number.to_bytes(2, "big") * 550)) for number in range(count)]
+
+
+async def test_blobs_whose_turns_are_far_off_keep_no_other_from_being_invalidated(members: Members) -> None:
+    """A writer may register bad blobs by the thousand: if a few had to be through before the next one's turns began,
+    the shards that lack their slivers would not be attested for days."""
+    *others, last = many(30)
+    for number, one in enumerate((*others, last), 1):
+        members.node.register(one.metadata, object_id=number)
+        members.invalidation.take(one)
+    await members.node.view.refresh()
+    task = f"invalidate {last.metadata.blob_id.hex()}"
+    members.rota.is_mine = lambda turn: members.rota.asked[-1][0] == task  # type: ignore[method-assign]
+    members.rota.number = 1
+    await members.until(lambda: members.posted)
+    assert [blob_id for blob_id, _ in members.posted] == [last.metadata.blob_id]
+    assert len(members.invalidation._met) == len(others)
+
+
+async def test_a_blob_whose_posting_takes_long_holds_up_no_other(members: Members) -> None:
+    first, second = many(2)
+    post = members.node.ledger.invalidate_blob
+
+    async def post_second_first(blob_id: bytes, proof: Certificate) -> None:
+        if blob_id == first.metadata.blob_id:
+            members.invalidation.take(second)
+            await is_second_posted.wait()
+        await post(blob_id, proof)
+        is_second_posted.set()
+
+    is_second_posted = asyncio.Event()
+    members.node.ledger.invalidate_blob = post_second_first  # type: ignore[method-assign, assignment]
+    for number, one in enumerate((first, second), 1):
+        members.node.register(one.metadata, object_id=number)
+    await members.node.view.refresh()
+    members.invalidation.take(first)
+    await members.end()
+    assert [blob_id for blob_id, _ in members.posted] == [second.metadata.blob_id, first.metadata.blob_id]
+
+
+async def test_no_more_blobs_than_the_limit_are_waited_for(
+    members: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invalidation_module, "MOST_MET", 4)
+    first, *others = many(6)
     for one in (first, first, *others):
         members.invalidation.take(one)
-    assert len(members.invalidation._met) == invalidation_module.BLOBS_AT_ONCE
+    assert list(members.invalidation._met) == [one.metadata.blob_id for one in (first, *others[:3])]
+
+
+async def test_no_more_bytes_of_proofs_than_the_limit_are_kept(
+    members: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is larger alone is taken alone; what is forgotten makes room."""
+    first, second, third = many(3)
+    for limit_bytes, taken in ((1, 1), (2 * len(first.proof.to_bcs()), 2)):
+        monkeypatch.setattr(invalidation_module, "PROOFS_BYTES", limit_bytes)
+        for one in (first, second, third):
+            members.invalidation.take(one)
+        assert len(members.invalidation._met) == taken
+        await members.end()
+        assert members.invalidation._proofs_bytes == 0
