@@ -125,11 +125,11 @@ class RegisteredNode:
     node_id: int
     owner: str
     """The account that registered the node, or accepted it since, and decides about it; a new key's proof of possession
-    names it."""
+    names it. On Sui the account that has the node's `OwnerCap`, the zero address when none has."""
     next_owner: str | None
     """The account that the node is offered to, which may accept it; None for none."""
     operator: str
-    """The account that the node's process sends from."""
+    """The account that the node's process sends from; the zero address for none."""
     receiver: str
     """The account that gets the commission."""
     name: str

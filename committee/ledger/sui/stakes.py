@@ -38,10 +38,10 @@ class StakeReader:
         staking = await self._state.state_of(objects, shared[2], "staking", "Staking")
         node_ids: list[int] = registry["candidates"]
         period = electable_period(system["timeline"])
-        stakes = await self._standing(objects, staking["stakes"], node_ids, period)
+        stakes = await self.standing(objects, staking["stakes"], node_ids, period)
         return [Candidate(node_id, stakes[node_id]) for node_id in node_ids]
 
-    async def _standing(
+    async def standing(
         self, objects: Objects, stakes: Keyed, node_ids: Sequence[int], period: int
     ) -> dict[int, int]:
         """Return node → the stake on it that stands for a period; 0 for a node that no account ever staked on."""

@@ -26,6 +26,8 @@ class RegistryNode:
     """What the registry keeps of a node. Its stake is kept elsewhere."""
 
     node_id: int
+    owner_cap: bytes
+    """The object that gives the owner's right, for life."""
     operator_cap: bytes | None
     """The object that gives the operator's right; None when the operator has resigned."""
     receiver: str
@@ -89,13 +91,6 @@ class State:
             if node.operator_cap == cap.id:
                 operated.append((node, cap))
         return operated
-
-    async def operator_of(self, node: RegistryNode) -> str | None:
-        """Return the account that has the capability of a node's operator; None when none has it."""
-        if node.operator_cap is None:
-            return None
-        (cap,) = await self._objects.newest([node.operator_cap])
-        return None if cap is None or cap.owner is None else address_text(cap.owner)
 
     async def state_of(
         self, objects: Objects, shared: ObjectVersion, module: str, name: str
@@ -177,6 +172,7 @@ def compressed_key(uncompressed: bytes) -> bytes:
 def _node(node_id: int, value: dict[str, Any]) -> RegistryNode:
     return RegistryNode(
         node_id=node_id,
+        owner_cap=value["owner_cap"],
         operator_cap=value["operator_cap"],
         receiver=address_text(value["receiver"]),
         name=value["name"],

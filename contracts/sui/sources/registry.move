@@ -62,6 +62,8 @@ public struct State has store {
 }
 
 public struct Node has store {
+    /// The only one that the node ever has. The account that has this object is the node's owner.
+    owner_cap: ID,
     operator_cap: Option<ID>,
     /// Where commissions are paid to.
     receiver: address,
@@ -185,6 +187,7 @@ public fun register(
         commission,
     });
     let node = Node {
+        owner_cap: object::id(&owner_cap),
         operator_cap: option::some(object::id(&operator_cap)),
         receiver,
         name,

@@ -99,6 +99,7 @@ def test_registered_node_has_what_it_was_registered_with() -> None:
     assert (owner_cap[1], operator_cap[1]) == (1, 1)
     key = deployment.uncompressed(given.secret.public_key)
     assert deployment.node(1) == [
+        id_of(owner_cap),
         [[id_of(operator_cap)]],
         OWNER,
         text(given.name),
@@ -154,20 +155,20 @@ def test_replaced_operator_can_do_nothing_more() -> None:
     second = deployment.call_registry("replace_operator", deployment.registry, owner_cap)
     moved = (text("https://new.example"), bytes(32))
     deployment.call_registry("change_network_address", deployment.registry, second, *moved)
-    assert deployment.node(1)[3:5] == [moved[0], moved[1]]
+    assert deployment.node(1)[4:6] == [moved[0], moved[1]]
     with pytest.raises(Refused, match=r"^ENotOperator$"):
         deployment.call_registry("change_network_address", deployment.registry, first, *moved)
     deployment.call_registry("resign_operator", deployment.registry, first)
-    assert deployment.node(1)[0] == [[id_of(second)]], "one that is replaced takes nothing with it"
+    assert deployment.node(1)[1] == [[id_of(second)]], "one that is replaced takes nothing with it"
 
 
 def test_node_without_an_operator_gets_one_from_its_owner() -> None:
     deployment = Nodes()
     owner_cap, operator_cap = deployment.register(Registration())
     deployment.call_registry("resign_operator", deployment.registry, operator_cap)
-    assert deployment.node(1)[0] == [[]]
+    assert deployment.node(1)[1] == [[]]
     again = deployment.call_registry("replace_operator", deployment.registry, owner_cap)
-    assert deployment.node(1)[0] == [[id_of(again)]]
+    assert deployment.node(1)[1] == [[id_of(again)]]
 
 
 @pytest.mark.parametrize(
@@ -223,7 +224,7 @@ def test_keys_of_periods_that_are_over_are_forgotten() -> None:
     for key in keys:
         deployment.change_key(owner_cap, key)
         deployment.begin_period()
-    assert [period for period, _ in deployment.node(1)[5][0]] == [3, 4]
+    assert [period for period, _ in deployment.node(1)[6][0]] == [3, 4]
     assert deployment.key_in(1, 4) == deployment.uncompressed(keys[3].public_key)
 
 
@@ -273,7 +274,7 @@ def test_events_tell_all_of_the_nodes() -> None:
         elif action == "commission":
             arguments = (deployment.system, owner_cap, draw.randrange(3_000))
             deployment.call_registry("change_commission", deployment.registry, *arguments)
-        elif action == "leave" and operator_cap and deployment.node(node_id)[7]:
+        elif action == "leave" and operator_cap and deployment.node(node_id)[8]:
             deployment.call("candidates", "leave", deployment.registry, operator_cap)
         elif action == "receiver":
             deployment.call_registry("change_receiver", deployment.registry, owner_cap, draw.randbytes(32))
@@ -283,10 +284,10 @@ def test_events_tell_all_of_the_nodes() -> None:
         kept = deployment.node(node_id)
         keys = [
             [period, deployment.transaction.call("bls12381", "uncompressed_g1_to_g1", key, package=SUI)[0]]
-            for period, key in kept[5][0]
+            for period, key in kept[6][0]
         ]
-        commissions = [list(change) for change in kept[6][0]]
-        assert node == [*kept[:5], keys, commissions, *kept[7:]]
+        commissions = [list(change) for change in kept[7][0]]
+        assert node == [*kept[:6], keys, commissions, *kept[8:]]
     assert candidates_told(deployment.events()) == deployment.state_of(deployment.registry)[3]
 
 
@@ -296,8 +297,9 @@ def nodes_told(events: list[tuple[str, Any]]) -> dict[int, list[Any]]:
     for name, (node_id, *fields) in events:
         match name:
             case "NodeRegistered":
-                _, _, operator_cap, receiver, *contact, key, commission = fields
+                _, owner_cap, operator_cap, receiver, *contact, key, commission = fields
                 nodes[node_id] = [
+                    owner_cap,
                     [[operator_cap]],
                     receiver,
                     *contact,
@@ -308,18 +310,18 @@ def nodes_told(events: list[tuple[str, Any]]) -> dict[int, list[Any]]:
                 ]
             case "PublicKeyChanged" | "CommissionChanged":
                 value, period = fields
-                changes = nodes[node_id][5 if name == "PublicKeyChanged" else 6]
+                changes = nodes[node_id][6 if name == "PublicKeyChanged" else 7]
                 if changes[-1][0] == period:
                     changes.pop()
                 changes.append([period, value])
             case "CandidateJoined" | "CandidateLeft":
-                nodes[node_id][7] = name == "CandidateJoined"
+                nodes[node_id][8] = name == "CandidateJoined"
             case "OperatorChanged":
-                nodes[node_id][0] = fields[0]
-            case "ReceiverChanged":
                 nodes[node_id][1] = fields[0]
+            case "ReceiverChanged":
+                nodes[node_id][2] = fields[0]
             case "NetworkAddressChanged":
-                nodes[node_id][3:5] = fields
+                nodes[node_id][4:6] = fields
     return nodes
 
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from committee.ledger import (
     EpochState,
     MemberEjected,
     Parameters,
+    RegisteredNode,
     ShardsAttested,
 )
 from committee.ledger.events import EpochStarted, Event
@@ -27,7 +29,8 @@ from committee.ledger.sui.deployment import SuiDeployment
 from committee.ledger.sui.epoch_state import EpochReader
 from committee.ledger.sui.grpc import SuiRpc
 from committee.ledger.sui.happenings import Happenings
-from committee.ledger.sui.objects import Objects
+from committee.ledger.sui.nodes import NodeReader
+from committee.ledger.sui.objects import Objects, address_text
 from committee.ledger.sui.package import Package
 from committee.ledger.sui.stakes import StakeReader
 from committee.ledger.sui.state import State
@@ -149,6 +152,13 @@ class Both:
             replaceable_at_s=epochs.replaceable_at_s(self.memory),
         )
 
+    def expected_nodes(self) -> list[RegisteredNode]:
+        """Return the nodes that the chain in memory has, with the one account and the commission of the other chain."""
+        account = address_text(self.network.wallet.address)
+        same: dict[str, Any] = dict.fromkeys(("owner", "operator", "receiver"), account)
+        same |= {"commission": 300, "pending_commission": 300}
+        return [replace(node, **same) for _, node in sorted(self.memory.nodes.items())]
+
 
 class Reading:
     """What is read of a network over gRPC."""
@@ -160,6 +170,7 @@ class Reading:
         self.network = network
         self.epochs = EpochReader(objects, self.checkpoints, state, deployment, package)
         self.stakes = StakeReader(objects, state, deployment, package)
+        self.nodes = NodeReader(objects, state, self.stakes, deployment)
 
     async def events(self) -> list[Event]:
         """Return all events from the beginning."""
@@ -196,6 +207,7 @@ async def test_epochs_are_as_on_the_chain_in_memory(seed: int) -> None:
                 assert told == both.expected()
                 candidates = [Candidate(one, both.memory.nodes[one].stake) for one in both.memory.candidates]
                 assert await reading.stakes.candidates() == (candidates, told.block)
+                assert await reading.nodes.nodes() == both.expected_nodes()
                 seen |= {name for name in ("unattested", "next", "replaceable_at_s") if getattr(told, name)}
                 seen |= {"replacement"} if told.next_is_replacement else set()
         await compare_history(both.memory, reading)

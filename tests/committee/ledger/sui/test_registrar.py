@@ -68,6 +68,7 @@ class Accounts:
         node = await self.state.node(node_id)
         assert node == RegistryNode(
             node_id=node_id,
+            owner_cap=node.owner_cap,
             operator_cap=node.operator_cap,
             receiver=RECEIVER,
             name="baffin",
@@ -93,7 +94,6 @@ async def accounts(
 async def test_operator_acts_for_the_node(accounts: Accounts) -> None:
     node = await accounts.register()
     node_id = node.node_id
-    assert await accounts.state.operator_of(node) == address_text(accounts.operator.address)
     await accounts.as_operator.update_address(node_id, "http://moved.example:2")
     moved = replace(node, address="http://moved.example:2", tls_key=bytes(32))
     assert await accounts.state.node(node_id) == moved
