@@ -102,8 +102,8 @@ class Invalidation:
 
     def _look(self, work: asyncio.TaskGroup, met: _Met) -> None:
         """Forget a blob that needs nothing any more; begin to have it invalidated, once in each turn of this node."""
-        if met.blob_id in self._at_work:
-            return
+        if met.blob_id in self._at_work or self._met.get(met.blob_id) is not met:
+            return  # seen to, or forgotten since the round of looks began
         if self._view.is_invalid(met.blob_id) or not self._view.is_registered(met.blob_id):
             self._forget(met)
             return

@@ -305,6 +305,17 @@ async def test_a_blob_whose_posting_takes_long_holds_up_no_other(members: Member
     assert [blob_id for blob_id, _ in members.posted] == [second.metadata.blob_id, first.metadata.blob_id]
 
 
+async def test_a_blob_that_was_seen_to_during_a_round_of_looks_is_not_looked_at_again(
+    members: Members, met: InconsistentBlob
+) -> None:
+    (one,) = members.invalidation._met.values()
+    await members.end()
+    async with asyncio.TaskGroup() as work:
+        members.invalidation._look(work, one)
+    assert len(members.posted) == 1
+    assert members.invalidation._proofs_bytes == 0
+
+
 async def test_no_more_blobs_than_the_limit_are_waited_for(
     members: Members, monkeypatch: pytest.MonkeyPatch
 ) -> None:
