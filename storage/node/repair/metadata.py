@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
+from statistics import median
 from weakref import WeakValueDictionary
 
+from committee.membership import Member
 from storage.client.errors import NodeError, NodeFailure, name_failures
 from storage.node.budgets import Budget
 from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
-from storage.node.repair.helpers import RepairError
+from storage.node.repair.helpers import ANSWERS_REMEMBERED, TIMES_THE_USUAL, RepairError
 from storage.node.repair.reputation import Reputation
 from storage.node.store import SliverStore
 from storage.node.threads import Threads
@@ -21,6 +23,9 @@ METADATA_KEPT = 256
 """Blobs whose metadata is kept at hand: a blob's slivers come one after the other, for shard after shard."""
 METADATA_LIMIT_S = 5.0
 """Time limit for one peer's metadata; another peer is asked then."""
+SLOW_S = 1.0
+"""A peer that answers, with metadata or a refusal, after this time and after TIMES_THE_USUAL of what answers usually
+take is asked after all others for a while: members that answer all just in time would else take most of the turns."""
 
 
 class MetadataOfBlobs:
@@ -47,6 +52,8 @@ class MetadataOfBlobs:
         self._kept: OrderedDict[bytes, BlobMetadata] = OrderedDict()
         self._fetching: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         """One lock for each blob whose metadata is being fetched, so that nothing is fetched twice."""
+        self._took_s: deque[float] = deque(maxlen=ANSWERS_REMEMBERED)
+        """How long the latest answers have taken."""
 
     async def get(self, blob_id: bytes) -> BlobMetadata:
         """Return a blob's metadata, stored or fetched. Raises `RepairError` when no peer gives it."""
@@ -85,10 +92,14 @@ class MetadataOfBlobs:
         others = self._peers.others()
         # Each blob's round begins elsewhere, so that they do not all lean, or wait, on the same ones.
         first = int.from_bytes(blob_id[:4], "big") % max(1, len(others))
-        for member in sorted(others[first:] + others[:first], key=self._reputation.rank):
+        left = others[first:] + others[:first]
+        while left:
             try:
                 async with self._budget.request():
-                    metadata = await self._peers.client(member).metadata(blob_id, METADATA_LIMIT_S)
+                    # Chosen when the turn has come: what other requests have met by then counts.
+                    member = min(left, key=self._reputation.rank)
+                    left.remove(member)
+                    metadata = await self._ask(member, blob_id)
             except NodeError as error:
                 failures[member.node_id] = NodeFailure(member.name, error.why)
                 self._reputation.failed(member, error)
@@ -100,3 +111,15 @@ class MetadataOfBlobs:
             fail_point("handover.blob-metadata-stored")
             return metadata
         raise RepairError(f"no metadata of blob {blob_id_text(blob_id)}: {name_failures(failures)}")
+
+    async def _ask(self, member: Member, blob_id: bytes) -> BlobMetadata:
+        """Return a peer's metadata, and remember a peer that answers much later than usual. Raises `NodeError`."""
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
+        try:
+            return await self._peers.client(member).metadata(blob_id, METADATA_LIMIT_S)
+        finally:
+            took_s = clock() - began_s
+            if self._took_s and took_s > max(SLOW_S, TIMES_THE_USUAL * median(self._took_s)):
+                self._reputation.kept_waiting(member)
+            self._took_s.append(took_s)
