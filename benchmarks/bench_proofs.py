@@ -91,7 +91,7 @@ class Shard:
     @property
     def term(self) -> Term:
         """The member's part of the epoch."""
-        return Term(self.view.epoch, self.view.started_block, (SHARD,))
+        return Term(self.view.epoch, self.view.started_block, START.hash, (SHARD,))
 
 
 @contextmanager

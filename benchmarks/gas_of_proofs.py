@@ -163,8 +163,8 @@ class Round:
 
     async def _salt(self, state: EpochState, node_id: int, public_key: bytes) -> bytes:
         """Return the member's salt by the rule, which must be the contract's."""
-        start_hash = (await self._call("roundOf", state.epoch))["startHash"]
-        salt = salt_of(state.epoch, node_id, public_key, start_hash)
+        salt_seed = (await self._call("roundOf", state.epoch))["startHash"]
+        salt = salt_of(state.epoch, node_id, public_key, salt_seed)
         if salt != await self._call("saltOf", node_id):
             raise AssertionError("the contract has another salt")
         return salt

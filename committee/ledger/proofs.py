@@ -43,8 +43,8 @@ class Round:
     """Blobs in the inventory."""
     weight: int
     """Bytes of one symbol of each of them."""
-    start_hash: bytes
-    """Of the block that started the epoch."""
+    salt_seed: bytes
+    """The epoch's (`EpochState.salt_seed`)."""
     commit_by_s: int
     """From this time on no commitment is taken, and positions can be drawn."""
     draw_block: int

@@ -60,7 +60,7 @@ class EpochState:
     """The epoch with which the period began; each later one of the period began with a replacement."""
     started_at_s: int
     started_block: BlockMark | None
-    """The block that started the epoch; its hash salts the attestations. None in epoch 0."""
+    """The block that started the epoch; None in epoch 0."""
     handover_done: bool
     last_handover_done_s: int
     regular_handover_done_s: int
@@ -75,6 +75,10 @@ class EpochState:
     the same, it has the shard to attest in this epoch."""
     selected_at_s: int = 0
     """When `next` was selected; 0 when there is none."""
+    salt_seed: bytes | None = field(kw_only=True)
+    """The 32 bytes, known to nobody before the epoch started, that all members' salts are made of
+    (`storage.proofs.salt_of`): on an EVM chain the hash of `started_block`, on Sui what the start drew. None in epoch
+    0."""
     next_is_replacement: bool = False
     """Whether `next` is the committee in office without its ejected members, to start within the period."""
     replaceable_at_s: int | None = None

@@ -36,7 +36,7 @@ async def commitment_of(
     held = await ledger.held_since(member.shards)
     return proof, Commitment(
         root=proof.commitment,
-        salt=salt_of(epoch, member.node_id, member.public_key, round_.start_hash),
+        salt=salt_of(epoch, member.node_id, member.public_key, round_.salt_seed),
         shards=member.shards,
         attested={shard: one.attested for shard, one in held.items() if one.attested is not None},
         lacking={shard for shard in member.shards if not held[shard].was_in_time(round_.commit_by_s)},

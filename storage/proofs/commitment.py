@@ -18,12 +18,12 @@ from storage.redstuff.merkle import blake2b_256, leaf_hash
 Symbols = bytes | bytearray | memoryview
 
 
-def salt_of(epoch: int, node_id: int, public_key: bytes, start_hash: bytes) -> bytes:
-    """Return a member's salt, H(epoch u32 LE ‖ node id u32 LE ‖ BLS public key 48 ‖ `start_hash`).
+def salt_of(epoch: int, node_id: int, public_key: bytes, salt_seed: bytes) -> bytes:
+    """Return a member's salt, H(epoch u32 LE ‖ node id u32 LE ‖ BLS public key 48 ‖ `salt_seed`).
 
-    `start_hash` is the hash of the block that started the epoch, 32 bytes.
+    `salt_seed` is the epoch's, 32 bytes that nobody knew before it started.
     """
-    return blake2b_256(epoch.to_bytes(4, "little") + node_id.to_bytes(4, "little") + public_key + start_hash)
+    return blake2b_256(epoch.to_bytes(4, "little") + node_id.to_bytes(4, "little") + public_key + salt_seed)
 
 
 def symbol_node(salt: bytes, symbol: Symbols) -> bytes:

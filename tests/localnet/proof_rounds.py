@@ -109,9 +109,9 @@ class ProvingNetwork:
         await self.network.handed_over()
         return await self.committee()
 
-    async def commitment(self, member: Member, epoch: int, start_hash: bytes) -> bytes:
+    async def commitment(self, member: Member, epoch: int, salt_seed: bytes) -> bytes:
         """What a member with all its slivers commits to, by the rules and by the slivers that it serves."""
-        salt = salt_of(epoch, member.node_id, member.public_key, start_hash)
+        salt = salt_of(epoch, member.node_id, member.public_key, salt_seed)
         client, shards = self.network.node_client(member.name), []
         for shard in member.shards:
             pairs = []

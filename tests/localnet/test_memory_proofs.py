@@ -41,12 +41,12 @@ class Rounds:
     def epoch(self) -> int:
         return self.twins.state.epoch
 
-    def honest(self, node: Node, start_hash: bytes = bytes(32)) -> HonestMember:
+    def honest(self, node: Node, salt_seed: bytes = bytes(32)) -> HonestMember:
         """A member of the current committee that has all that it should."""
         current = self.twins.state.current
         assert current is not None
         shards = current.shards_of(node.node_id)
-        salt = salt_of(self.epoch, node.node_id, node.secret.public_key, start_hash)
+        salt = salt_of(self.epoch, node.node_id, node.secret.public_key, salt_seed)
         return replace(member(current.n_shards, LENGTHS, shards), salt=salt)
 
     async def begin(self) -> str | None:
@@ -57,7 +57,7 @@ class Rounds:
 
     async def commit(self, node: Node) -> str | None:
         async def telling(told: NodeLedger) -> Any:
-            honest = self.honest(node, (await self.round(told)).start_hash)
+            honest = self.honest(node, (await self.round(told)).salt_seed)
             return await told.commit(
                 self.epoch, root_of_hashes([honest.shard_root(one) for one in honest.shards])
             )
@@ -69,9 +69,9 @@ class Rounds:
         shards = self.twins.owed(node)
 
         async def telling(told: NodeLedger) -> Any:
-            started = (await told.epoch_state(await told.newest())).started_block
-            assert started is not None
-            honest = self.honest(node, started.hash)
+            salt_seed = (await told.epoch_state(await told.newest())).salt_seed
+            assert salt_seed is not None
+            honest = self.honest(node, salt_seed)
             roots = [Attestation(one, honest.shard_root(one), len(LENGTHS)) for one in shards]
             return await told.attest(self.epoch, roots)
 
@@ -111,7 +111,7 @@ class Rounds:
 
         async def telling(told: NodeLedger) -> Any:
             round_ = await self.round(told)
-            honest = self.honest(node, round_.start_hash)
+            honest = self.honest(node, round_.salt_seed)
             assert round_.draw is not None
             length = position_count(honest.code, len(honest.shards), round_.weight)
             drawn = (drawn_position(round_.draw, node.node_id, place, length) for place in places)
@@ -133,7 +133,7 @@ class Rounds:
         """Answer a demand with the path to the root of the shard, or with a change to that path."""
 
         async def telling(told: NodeLedger) -> Any:
-            honest = self.honest(node, (await self.round(told)).start_hash)
+            honest = self.honest(node, (await self.round(told)).salt_seed)
             opening = honest.opening(position_at(honest.code, honest.inventory.weight, place))
             height = len(opening.commitment_path) - depth_of(len(honest.shards))
             path = change(opening.commitment_path[:height])

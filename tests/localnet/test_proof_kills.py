@@ -104,9 +104,9 @@ async def see_through(proving: ProvingNetwork, kills: Kills, demands_of: str | N
     await seen.proven(seen.names)
     await asyncio.gather(*dying)
     await network.serving()
-    start_hash = (await seen.round()).start_hash
+    salt_seed = (await seen.round()).salt_seed
     for member in committee.members:
-        whole = await proving.commitment(member, 2, start_hash)
+        whole = await proving.commitment(member, 2, salt_seed)
         assert commitments[member.name] == whole[:COMMITMENT_BYTES]
     sent = await proving.sent(0)
     assert [sent[name, "commit"] for name in seen.names] == [1] * len(seen.names)

@@ -225,9 +225,10 @@ async def _told(ledger: NodeLedger, since: int) -> list[Any]:
 
 async def _state(ledger: NodeLedger) -> Any:
     state = await ledger.epoch_state()
-    started = NOWHERE if state.started_block else None
+    started, salt_seed = (NOWHERE, bytes(32)) if state.started_block and state.salt_seed else (None, None)
     last_s = state.last_handover_done_s if state.handover_done else None
-    return replace(state, block=NOWHERE, started_block=started, last_handover_done_s=0), last_s
+    state = replace(state, block=NOWHERE, started_block=started, salt_seed=salt_seed)
+    return replace(state, last_handover_done_s=0), last_s
 
 
 async def _blobs(ledger: NodeLedger) -> Any:
@@ -255,7 +256,7 @@ async def _proofs(ledger: NodeLedger, epoch: int, node_ids: Iterable[int]) -> An
     return (
         replace(
             round_,
-            start_hash=b"",
+            salt_seed=b"",
             draw_block=round_.draw_block != 0,
             draw=None if round_.draw is None else b"",
         ),

@@ -135,7 +135,7 @@ class Contracts:
         cls, parameters: Parameters, block: BlockMark, time_s: int, proof_terms: ProofTerms
     ) -> Contracts:
         """Return the contracts before the first epoch."""
-        state = EpochState(block, 0, 0, 0, 0, None, True, time_s, time_s, None, None, None)
+        state = EpochState(block, 0, 0, 0, 0, None, True, time_s, time_s, None, None, None, salt_seed=None)
         return cls(parameters, state, time_s, proof_terms)
 
     def changed(self, **changes: Any) -> Contracts:

@@ -22,6 +22,7 @@ from committee.ledger.steps import replacements_resume_s, selectable_at_s, start
 from committee.membership import Committee, Member
 from committee.messages import Intent
 from committee.shards import assign, replaced, worth_a_shard
+from storage.redstuff.merkle import blake2b_256
 from tests.memory_chain import registry
 from tests.memory_chain.contracts import Contracts, Outcome, Revert
 
@@ -129,6 +130,11 @@ def stake_needed(now: Contracts) -> int:
     return 2 * now.elected_stake * (longest_s - waited_s) // (3 * longest_s)
 
 
+def salt_seed(start_hash: bytes) -> bytes:
+    """Return an epoch's salt seed: not the start's hash, so that code that takes the one for the other fails."""
+    return blake2b_256(b"salt seed" + start_hash)
+
+
 def start(now: Contracts) -> Outcome:
     """Start the selected epoch."""
     state = now.state
@@ -144,6 +150,7 @@ def start(now: Contracts) -> Outcome:
         first_epoch=state.next.epoch if is_regular else state.first_epoch,
         started_at_s=now.time_s,
         started_block=state.block,
+        salt_seed=salt_seed(state.block.hash),
         handover_done=False,
         previous=state.current,
         current=state.next,

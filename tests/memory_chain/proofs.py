@@ -65,18 +65,18 @@ class _Questioned:
 
 def begin(now: Contracts, root: bytes, count: int, weight: int, certificate: Certificate) -> Outcome:
     """Begin the round of the current epoch."""
-    epoch, started = now.state.epoch, now.state.started_block
+    epoch, salt_seed = now.state.epoch, now.state.salt_seed
     if epoch in now.rounds:
         raise Revert("AlreadyBegun", epoch=epoch)
     if count == 0 or weight == 0:
         raise Revert("EmptyInventory")
     now.verify(epoch, Intent.INVENTORY, messages.inventory_body(root, count, weight), certificate)
-    assert started is not None
+    assert salt_seed is not None
     begun = Round(
         inventory_root=root,
         count=count,
         weight=weight,
-        start_hash=started.hash,
+        salt_seed=salt_seed,
         commit_by_s=now.time_s + now.proof_terms.commit_window_s,
         draw_block=0,
         draw=None,
@@ -241,7 +241,7 @@ def _member(now: Contracts, epoch: int, node_id: int) -> Member:
 
 def _questioned(now: Contracts, epoch: int, node_id: int, round_: Round) -> _Questioned:
     member = _member(now, epoch, node_id)
-    salt = salt_of(epoch, node_id, member.public_key, round_.start_hash)
+    salt = salt_of(epoch, node_id, member.public_key, round_.salt_seed)
     attested = {shard: one.digest for shard, one in now.attestations.items()}
     lacking = {shard for shard in member.shards if not held_since(now, shard).was_in_time(round_.commit_by_s)}
     root = now.part(epoch, node_id).commitment[:COMMITMENT_BYTES]

@@ -134,6 +134,7 @@ def epoch_state(
         first_epoch=state["firstEpoch"],
         started_at_s=state["startedAt"],
         started_block=started_block,
+        salt_seed=None if started_block is None else started_block.hash,
         handover_done=state["handoverDone"],
         last_handover_done_s=state["lastHandoverDone"],
         regular_handover_done_s=state["regularHandoverDone"],

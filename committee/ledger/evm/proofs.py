@@ -51,7 +51,7 @@ class ProofsWriter(StakingWriter):
             inventory_root=told["inventory"],
             count=told["count"],
             weight=told["weight"],
-            start_hash=told["startHash"],
+            salt_seed=told["startHash"],
             commit_by_s=told["commitBy"],
             draw_block=told["drawBlock"],
             draw=told["draw"] if told["answerBy"] else None,

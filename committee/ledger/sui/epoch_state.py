@@ -61,6 +61,7 @@ class EpochReader:
             first_epoch=told.first_epoch,
             started_at_s=timeline["started_at_s"],
             started_block=await self._start_of(epoch, timeline["started_at_s"]) if epoch else None,
+            salt_seed=told.salt_seed,
             handover_done=timeline["handover_done"],
             last_handover_done_s=timeline["last_handover_done_s"],
             regular_handover_done_s=timeline["regular_handover_done_s"],
@@ -150,6 +151,11 @@ class _Told:
         self.unattested = unattested
         self._term = term
         self._n_shards = n_shards
+
+    @property
+    def salt_seed(self) -> bytes | None:
+        """What the epoch's start drew; None before the first epoch."""
+        return None if self._term is None else self._term["salt"]
 
     def replaceable_at_s(self) -> int | None:
         """Return since when ejected members can be replaced (`EpochState.replaceable_at_s`)."""

@@ -51,6 +51,7 @@ def state(text: bytes) -> EpochState:
         first_epoch=values["first_epoch"],
         started_at_s=values["started_at_s"],
         started_block=mark(values["started_block"]) if values["started_block"] else None,
+        salt_seed=None if values["salt_seed"] is None else bytes.fromhex(values["salt_seed"]),
         handover_done=values["handover_done"],
         last_handover_done_s=values["last_handover_done_s"],
         regular_handover_done_s=values["regular_handover_done_s"],

@@ -23,7 +23,7 @@ from committee.ledger import BlobRecord
 from storage.node.chain.changes import BlobObject
 from storage.node.sqlite import StoreDamaged, transaction
 
-VERSION = 6
+VERSION = 7
 BUCKETS = 256
 TABLES = ("object_0", "object_1")
 """The tables of objects."""

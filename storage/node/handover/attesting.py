@@ -42,7 +42,9 @@ class Attesting:
         """
         async with self._one_at_a_time:
             complete = []
-            term = Term(plan.epoch, start, self._view.my_shards())
+            term = Term.now(self._view)
+            if term is None or (term.epoch, term.start) != (plan.epoch, start):
+                return
             await asyncio.to_thread(self._proving.forget_others, term)
             for shard in sorted(set(shards) - await self._view.ledger.attested_shards()):
                 if not self._is_start(plan.epoch, start):

@@ -371,7 +371,7 @@ class Proving:
         return None if primary is None or secondary is None else (primary, secondary)
 
     def _salt(self, term: Term) -> bytes:
-        return salt_of(term.epoch, self._view.node_id, self._public_key, term.start.hash)
+        return salt_of(term.epoch, self._view.node_id, self._public_key, term.salt_seed)
 
     def _require_current(self, term: Term) -> None:
         """What has been read of the view was of this epoch only if it is the current one still."""

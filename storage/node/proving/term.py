@@ -15,11 +15,14 @@ class Term:
     epoch: int
     start: BlockMark
     """The block that started the epoch."""
+    salt_seed: bytes
+    """The epoch's (`EpochState.salt_seed`)."""
     shards: tuple[int, ...]
     """The member's, in the committee's order."""
 
     @classmethod
     def now(cls, view: ChainView) -> Term | None:
         """Return this node's part of the current epoch; None of a node that is no member, and before the first one."""
-        start, shards = view.state.started_block, view.my_shards()
-        return None if start is None or not shards else cls(view.state.epoch, start, shards)
+        state, shards = view.state, view.my_shards()
+        start, seed = state.started_block, state.salt_seed
+        return None if start is None or seed is None or not shards else cls(state.epoch, start, seed, shards)

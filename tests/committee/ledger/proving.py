@@ -74,9 +74,9 @@ async def begin(network: Network, blocks: int = 1, lengths: Sequence[int] = LENG
     await network.chain.mine(blocks)
     node = network.nodes[0]
     assert state.current is not None
-    assert state.started_block is not None
+    assert state.salt_seed is not None
     honest = member(state.current.n_shards, lengths, state.current.shards_of(node.node_id))
-    salt = salt_of(state.epoch, node.node_id, node.secret.public_key, state.started_block.hash)
+    salt = salt_of(state.epoch, node.node_id, node.secret.public_key, state.salt_seed)
     honest = replace(honest, salt=salt)
     assert await network.operator.proof_round(state.epoch) is None
     inventory = honest.inventory

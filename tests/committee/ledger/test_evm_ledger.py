@@ -82,7 +82,7 @@ async def test_tokens_are_minted_by_the_deployer_alone(launch: Launch) -> None:
 async def test_before_the_first_epoch_there_is_no_committee(launch: Launch) -> None:
     network = await launch()
     state = await network.operator.epoch_state()
-    assert (state.epoch, state.started_block) == (0, None)
+    assert (state.epoch, state.started_block, state.salt_seed) == (0, None, None)
     assert (state.previous, state.current, state.next) == (None, None, None)
 
 
@@ -99,7 +99,7 @@ async def test_committees_are_those_of_the_stakes(launch: Launch) -> None:
     state = await network.operator.epoch_state()
     assert state.current == selected.next
     assert (state.epoch, state.handover_done, state.next) == (1, True, None)
-    assert state.started_block == started.block
+    assert (state.started_block, state.salt_seed) == (started.block, started.block.hash)
     assert state.block == await network.operator.head()
     assert state.started_at_s == state.last_handover_done_s == await network.operator.chain_time_s()
     member = state.current.members[0]

@@ -37,7 +37,9 @@ class Market(Office):
         self.objects: dict[int, bytes] = {}
         """Ids of blob objects, by their numbers, which are their ids on the chain in memory."""
         block = BlockMark(1, bytes(32))
-        state = EpochState(block, 0, 0, 0, 0, block, True, self.time_s, self.time_s, None, None, None)
+        state = EpochState(
+            block, 0, 0, 0, 0, block, True, self.time_s, self.time_s, None, None, None, salt_seed=None
+        )
         self.contracts = Contracts(USUAL, state, self.time_s, usual_proof_terms(60))
         unlimited = self.terms(Terms(3, 2, 1 << 60))
         self.call("blobs", "set_terms", self.blobs, self.governor, unlimited)

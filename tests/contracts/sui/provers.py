@@ -70,8 +70,7 @@ class Provers(Twins):
             self.select_both()
         self.time_s += USUAL.notice_s
         assert self.start_both()
-        salted = BlockMark(self.epoch, bytes(self.told("EpochStarted")[2]))
-        self.memory = self.memory.changed(started_block=salted)
+        self.memory = self.memory.changed(salt_seed=bytes(self.told("EpochStarted")[2]))
         for node_id in self.memory.nodes.keys() - set(self.memory.candidates):
             self.become(node_id)
         given = (self.staking, self.system, self.registry, list(self.memory.nodes), 2**32 - 1, self.clock)
@@ -79,11 +78,11 @@ class Provers(Twins):
 
     def member(self, node_id: int) -> HonestMember:
         """Return a member with all that it should have; a node that is none, with another's shard."""
-        current, started = self.memory.state.current, self.memory.state.started_block
-        assert current is not None and started is not None
+        current, salt_seed = self.memory.state.current, self.memory.state.salt_seed
+        assert current is not None and salt_seed is not None
         shards = current.shards_of(node_id) or (0,)
         key = secret(node_id - 1).public_key
-        return HonestMember(CODE, blobs(), tuple(shards), salt_of(self.epoch, node_id, key, started.hash))
+        return HonestMember(CODE, blobs(), tuple(shards), salt_of(self.epoch, node_id, key, salt_seed))
 
     def certificate(self, intent: Intent, body: bytes) -> Certificate:
         """Return a certificate by most members, which usually are enough."""

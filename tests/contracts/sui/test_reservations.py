@@ -33,7 +33,7 @@ class Owner:
         self.objects: dict[int, Ref] = {}
         """Reservations by their ids on the chain in memory."""
         block = BlockMark(1, bytes(32))
-        state = EpochState(block, 1, 1, 1, 0, block, True, 0, 0, None, None, None)
+        state = EpochState(block, 1, 1, 1, 0, block, True, 0, 0, None, None, None, salt_seed=None)
         parameters = Parameters(10, 60, 10, 10, 500, bytes(32))
         self.contracts = Contracts(parameters, state, 0, usual_proof_terms(60))
 

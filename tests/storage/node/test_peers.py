@@ -27,6 +27,7 @@ STATE = EpochState(
     current=Committee(9, 4, (member(1, 0), member(3, 1, 2, 3))),
     next=None,
     unattested={3: GONE},
+    salt_seed=bytes(32),
 )
 
 

@@ -35,6 +35,7 @@ SELECTED = committee(8, {OTHER: (0, 1), THIRD: (2, 3)})
 STATE = EpochState(
     *(BlockMark(9, bytes(32)), 7, 7, 7, 0, BlockMark(8, bytes(32)), True, 0, 0),
     *(PREVIOUS, CURRENT, SELECTED),
+    salt_seed=bytes(32),
 )
 
 

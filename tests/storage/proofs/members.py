@@ -15,7 +15,7 @@ from storage.redstuff import Axis, EncodedBlob, MerkleProof, RedStuff
 from storage.redstuff.merkle import leaf_hash, root_of_hashes
 
 EPOCH, NODE_ID = 7, 3
-PUBLIC_KEY, START_HASH, DRAW = bytes(range(48)), b"\x51" * 32, b"\xd4" * 32
+PUBLIC_KEY, SALT_SEED, DRAW = bytes(range(48)), b"\x51" * 32, b"\xd4" * 32
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class HonestMember:
     blobs: tuple[EncodedBlob, ...]
     """By ascending id."""
     shards: tuple[int, ...]
-    salt: bytes = salt_of(EPOCH, NODE_ID, PUBLIC_KEY, START_HASH)
+    salt: bytes = salt_of(EPOCH, NODE_ID, PUBLIC_KEY, SALT_SEED)
 
     @property
     def entries(self) -> list[Entry]:

@@ -35,10 +35,11 @@ from committee.ledger.sui.package import Package
 from committee.ledger.sui.stakes import StakeReader
 from committee.ledger.sui.state import State
 from committee.messages import Intent
+from localnet.sui_double.randomness import RANDOM_ID
 from localnet.sui_double.rpc.server import SuiDouble
 from tests.committee.ledger.sui.registered import deployed, newest
 from tests.contracts.sui.committees import secret
-from tests.contracts.sui.epoch_network import STAKE, EpochNetwork
+from tests.contracts.sui.epoch_network import STAKE, EpochNetwork, read
 from tests.localnet.sui_double.packages import needs_framework
 from tests.memory_chain import epochs, registry
 from tests.memory_chain.contracts import Contracts, Outcome, Revert, usual_proof_terms
@@ -70,6 +71,8 @@ class Both:
         self.memory = Contracts.deployed(parameters, BlockMark(0, bytes(32)), began_s, terms)
         self.starts: dict[int, BlockMark] = {}
         """Epoch → the checkpoint that started it."""
+        self.salt_seeds: dict[int, bytes] = {}
+        """Epoch → what its start drew, as its event tells it."""
         for place in range(N_NODES):
             key = secret(place).public_key
             named = (f"n{place}", "baffin", "https://node.example", key, None)
@@ -95,13 +98,20 @@ class Both:
             network.now_s += 50
             if not state.next_is_replacement:
                 network.now_s = max(network.now_s, state.regular_handover_done_s + 1000)
-            if self.both(epochs.start, network.start):
+            if self.both(epochs.start, self.start):
                 self.starts[self.memory.state.epoch] = newest(network)
         elif self.memory.ejected_at_s and self.both(epochs.replace_ejected, network.replace):
             pass
         else:
             network.now_s = max(network.now_s, state.regular_handover_done_s + 500)
             self.both(epochs.select, network.select)
+
+    def start(self) -> None:
+        """Start the selected epoch on the chain of the double."""
+        draft = self.network.wallet.draft()
+        told = self.network.move_on("start", draft, *read(draft, RANDOM_ID))
+        ((epoch, _, salt, _),) = (fields for name, fields in told if name == "EpochStarted")
+        self.salt_seeds[epoch] = bytes(salt)
 
     def attest(self) -> None:
         """Attest some of the shards that a member has to."""
@@ -149,6 +159,7 @@ class Both:
             state,
             block=newest(self.network),
             started_block=self.starts.get(state.epoch),
+            salt_seed=self.salt_seeds.get(state.epoch),
             replaceable_at_s=epochs.replaceable_at_s(self.memory),
         )
 

@@ -30,7 +30,10 @@ def mark(number: int) -> BlockMark:
 def state(epoch: int, block: int, address: str) -> EpochState:
     member = Member(1, "node1", address, bytes(48), (0, 1, 2, 3))
     before, now = (Committee(e, 4, (member,)) if e > 0 else None for e in (epoch - 1, epoch))
-    return EpochState(mark(block), epoch, epoch, epoch, 0, mark(block), True, 0, 0, before, now, None)
+    started = mark(block)
+    return EpochState(
+        *(started, epoch, epoch, epoch, 0, started, True, 0, 0, before, now, None), salt_seed=started.hash
+    )
 
 
 class Script:

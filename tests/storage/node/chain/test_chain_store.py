@@ -38,7 +38,8 @@ def mark(number: int) -> BlockMark:
 
 GONE = Member(12, "c", "http://c:1", bytes(48), (2,))
 STATE = EpochState(
-    mark(9), 2, 1, 1, 100, mark(7), False, 50, 40, None, COMMITTEE, None, {2: GONE}, 60, True, 55
+    *(mark(9), 2, 1, 1, 100, mark(7), False, 50, 40, None, COMMITTEE, None, {2: GONE}, 60, True, 55),
+    salt_seed=bytes(range(32)),
 )
 RECORD = BlobRecord(1, A, 10, "0x1", 1, None, 3, True)
 PARAMETERS = Parameters(10, 600, 60, 30, 500, DOMAIN)

@@ -33,10 +33,11 @@ async def assert_attested(network: Network) -> None:
     blobs: dict[bytes, EncodedBlob] = {one.blob_id: one for one in (*BLOBS, encoded(100))}
     state = network.chain.state
     assert state.started_block is not None
+    assert state.salt_seed is not None
     assert network.chain.has(state.started_block)
     assert state.current is not None
     key = state.current.owner_of[6].public_key
-    salt = salt_of(state.epoch, state.current.owner_of[6].node_id, key, state.started_block.hash)
+    salt = salt_of(state.epoch, state.current.owner_of[6].node_id, key, state.salt_seed)
     records = network.chain.block(state.started_block).contracts.records.values()
     pairs = []
     for blob_id in sorted(one.blob_id for one in records if one.is_live(state.period)):

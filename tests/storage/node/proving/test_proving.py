@@ -48,15 +48,15 @@ async def begun(stored: Network) -> Network:
 
 def term_of(node: StorageNode) -> Term:
     """The node's part of the current epoch."""
-    start = node.view.state.started_block
-    assert start is not None
-    return Term(node.view.state.epoch, start, node.view.my_shards())
+    term = Term.now(node.view)
+    assert term is not None
+    return term
 
 
 def committed(node: StorageNode, term: Term) -> Commitment:
     """The node's commitment, after it has made all its trees, with its first shard attested."""
     roots = [node.proving.shard_root(term, shard)[0] for shard in term.shards]
-    salt = salt_of(term.epoch, NODE, node.secret.public_key, term.start.hash)
+    salt = salt_of(term.epoch, NODE, node.secret.public_key, term.salt_seed)
     root = node.proving.commit(term)
     assert root is not None
     return Commitment(root[:COMMITMENT_BYTES], salt, term.shards, {term.shards[0]: roots[0]})

@@ -22,6 +22,7 @@ def state(*, handover_done_s: int | None) -> EpochState:
         first_epoch=5,
         started_at_s=1000,
         started_block=None,
+        salt_seed=None,
         handover_done=handover_done_s is not None,
         last_handover_done_s=handover_done_s or 900,
         regular_handover_done_s=900,

@@ -81,7 +81,7 @@ async def test_pairs_of_a_tree_that_was_not_finished_are_not_counted(rounds: Rou
     await rounds.committed(1)
     term = Term.now(node.view)
     assert term is not None
-    other = Term(term.epoch, replace(term.start, hash=b"\x01" * 32), term.shards)
+    other = replace(term, start=replace(term.start, hash=b"\x01" * 32))
     with pytest.raises(Incomplete):
         node.proving.shard_root(other, term.shards[0])
     progress = node.proving.progress(other, term.shards, len(BLOBS))
