@@ -5,22 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from eth_abi.abi import encode
 from eth_utils.address import is_checksum_address, to_canonical_address
 from eth_utils.crypto import keccak
 
 from committee.errors import LedgerError
-from committee.files import read_settings, write_whole
+from committee.files import write_whole
 from committee.ledger.evm import answers
-from committee.untrusted import InvalidJson, parse_json
+from committee.ledger.manifest import ChainKind, manifest_text, read_manifest, require_fields
 
 DEVELOPMENT_CHAIN_ID = 31337
 """The id of development chains: one miner makes their blocks, and the newest block stays."""
-
-MAX_MANIFEST_BYTES = 1 << 16
-MAX_MANIFEST_BRACKETS = 16
 
 _ADDRESSES = ("token", "timelock", "staking", "registry", "committee", "blobs", "ballot", "proofs")
 
@@ -140,13 +137,8 @@ class Deployment:
     @classmethod
     def from_json(cls, text: str) -> Deployment:
         """Read a manifest. Raises `LedgerError` naming the field that is missing or wrong."""
-        try:
-            values: dict[str, Any] = parse_json(text, MAX_MANIFEST_BRACKETS)
-        except InvalidJson as error:
-            raise LedgerError(f"deployment manifest is not JSON: {error}") from None
-        names = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or set(values) != names:
-            raise LedgerError(f"deployment manifest must have exactly the fields {', '.join(sorted(names))}")
+        values = read_manifest(text, ChainKind.EVM)
+        require_fields(values, {field.name for field in fields(cls)})
         for name in _ADDRESSES:
             if not (isinstance(values[name], str) and is_checksum_address(values[name])):
                 raise LedgerError(f"deployment manifest: {name} is not an address with a right checksum")
@@ -167,12 +159,7 @@ class Deployment:
     @classmethod
     def load(cls, path: Path) -> Deployment:
         """Read a manifest file. Raises `LedgerError` naming the file."""
-        try:
-            text = read_settings(path, MAX_MANIFEST_BYTES)
-        except OSError as error:
-            raise LedgerError(f"cannot read the deployment manifest {path}: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise LedgerError(f"cannot read the deployment manifest {path}: {error}") from None
+        text = manifest_text(path)
         try:
             return cls.from_json(text)
         except LedgerError as error:
