@@ -11,9 +11,12 @@ import asyncio
 import contextlib
 import errno
 import functools
+import re
 import socket
 import threading
+import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from typing import Any
 
@@ -33,6 +36,8 @@ LOOKUPS_AT_ONCE = 128
 PROGRAM = "haulout"
 """What requests call their program (`User-Agent`): firewalls before nodes and providers refuse those of no program, and
 those of libraries."""
+LONGEST_RETRY_AFTER_S = 999_999_999.0
+"""Longer pauses that an answer asks for are read as this one."""
 FIELD_BYTES = 2**15
 """The longest field of an answer's head; some proxies add fields of more than aiohttp's 8190 bytes,"""
 FIELDS = 64
@@ -283,3 +288,14 @@ def _addresses(host: str, port: int, family: socket.AddressFamily) -> list[Resol
         )
         for kin, _, protocol, _, place in found
     ]
+
+
+def retry_after_s(text: str) -> float | None:
+    """Return the seconds of a Retry-After header, which holds a number or a date; None when it holds neither."""
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        return min(float(text), LONGEST_RETRY_AFTER_S)
+    try:
+        date = parsedate_to_datetime(text)
+        return max(0.0, date.timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None

@@ -28,7 +28,8 @@ PROBE_AFTER_S = 5.0
 RETRY_AFTER_LIMIT_S = 30.0
 """An endpoint that asks for a longer pause gets this one."""
 CHAIN_CHECK_INTERVAL_S = 60.0
-"""Time after which an endpoint is asked anew which chain it serves; it is asked after each of its failures too."""
+"""Time after which an endpoint is asked anew which chain it serves; it is asked after each of its failures too,
+but for those that say that it was asked too often."""
 QUOTED_CHARACTERS = 4096
 """Length limit of a quotation from an endpoint, before the URL's secrets are taken out of it."""
 SECRET_CHARACTERS = 4
@@ -39,12 +40,15 @@ class EndpointFault(LedgerUnavailable):
     """One endpoint did not serve the request; another may.
 
     `retry_after_s` is the pause it asked for. `may_be_size`: it answered, and may have meant that too much was asked
-    for at once.
+    for at once. `is_busy`: it answered that it was asked too often, and will serve a little later.
     """
 
-    def __init__(self, message: str, retry_after_s: float = 0.0, *, may_be_size: bool = False) -> None:
+    def __init__(
+        self, message: str, retry_after_s: float = 0.0, *, may_be_size: bool = False, is_busy: bool = False
+    ) -> None:
         self.retry_after_s = retry_after_s
         self.may_be_size = may_be_size
+        self.is_busy = is_busy
         super().__init__(message)
 
 
@@ -54,7 +58,7 @@ class EndpointHealth:
     def __init__(self, url: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
         """Neither the URL nor the headers are shown."""
         self._shown, self._secrets = origin(url), _secrets(url, headers)
-        self.trouble: LedgerUnavailable | None = None
+        self.trouble: EndpointFault | None = None
         """Its last failure, until it serves again."""
         self._rest_s = 0.0
         self._failed_at = 0.0
@@ -74,7 +78,8 @@ class EndpointHealth:
     def failed(self, fault: EndpointFault, asked_at: float, now: float) -> None:
         """Take note of a failure. It rests at least as long as the failure cost."""
         self.trouble = fault
-        self._chain_checked_at = None
+        if not fault.is_busy:
+            self._chain_checked_at = None
         self._paused_until = max(self._paused_until, now + min(fault.retry_after_s, RETRY_AFTER_LIMIT_S))
         if asked_at < self._failed_at:
             return  # it was asked together with another request whose failure counts already

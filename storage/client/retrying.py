@@ -6,7 +6,6 @@ import asyncio
 import math
 import random
 import time
-from email.utils import parsedate_to_datetime
 
 from committee.backoff import next_pause_s
 from storage.client.errors import NodeError, NodeRefused, NodeStalled, NodeUnreachable
@@ -89,14 +88,3 @@ def is_challenge(error: NodeError) -> bool:
 def may_pass(error: NodeRefused) -> bool:
     """Return whether the same request may be granted later. A node that refuses names a reason; a proxy does not."""
     return error.status in MAY_PASS or (error.reason is None and error.status in MAY_PASS_OF_PROXIES)
-
-
-def retry_after_s(text: str) -> float | None:
-    """Return the seconds of a Retry-After header, which holds a number or a date; None when it holds neither."""
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        date = parsedate_to_datetime(text)
-        return max(0.0, date.timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None

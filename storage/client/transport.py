@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 import aiohttp
 
 from committee.addresses import NetworkAddress
-from committee.connections import TinyChunks, close_idle, content_coding, media_type
+from committee.connections import TinyChunks, close_idle, content_coding, media_type, retry_after_s
 from committee.errors import InvalidAddress
 from storage.client import progress, retrying, wire
 from storage.client.bodies import Bytes, Content, TooLong, received
@@ -35,7 +35,7 @@ from storage.client.errors import (
 from storage.client.failures import of_no_node, read_failure
 from storage.client.link import SMALL_BYTES, Link, Transfer, at_once
 from storage.client.progress import RequestProgress, TimeLimit
-from storage.client.retrying import Patience, retry_after_s
+from storage.client.retrying import Patience
 from storage.redstuff import InvalidEncoding
 
 REFUSED_TO_STRANGERS = (451, 503)

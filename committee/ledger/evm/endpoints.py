@@ -7,7 +7,6 @@ rests (`committee.ledger.health`).
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from committee.connections import close_idle, content_coding
+from committee.connections import close_idle, content_coding, retry_after_s
 from committee.ledger.health import EndpointFault, EndpointHealth
 from committee.untrusted import InvalidJson, parse_json
 
@@ -99,8 +98,9 @@ class Endpoint(EndpointHealth):
             )
         fault = EndpointFault(
             f"{self} answered {what} with HTTP {status}",
-            _retry_after_s(response),
+            retry_after_s(response.headers.get("Retry-After", "")) or 0.0,
             may_be_size=status not in NOT_OF_SIZE,
+            is_busy=status == 429,
         )
         if not fault.may_be_size:
             raise fault
@@ -137,12 +137,3 @@ def _why(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
     return str(error) or type(error).__name__
-
-
-def _retry_after_s(response: aiohttp.ClientResponse) -> float:
-    """Return the pause an endpoint asks for, in seconds; 0 where it asks for none (or names a date)."""
-    try:
-        asked_s = float(response.headers.get("Retry-After", 0))
-    except ValueError:
-        return 0.0
-    return max(asked_s, 0.0) if math.isfinite(asked_s) else 0.0

@@ -24,10 +24,9 @@ LACKING_WORDS = (
 """What endpoints say of a block, or its state, that they lack; another endpoint may have it."""
 NO_BLOCK_WORDS = ("null round",)
 """What endpoints of Filecoin say of a number that no block has; the next block is the child of the one before."""
-BUSY_WORDS = (
-    *("too many requests", "rate limit", "request limit", "compute units", "throttl"),
-    *("timed out", "timeout", "temporar", "try again"),
-)
+BUSY_WORDS = ("too many requests", "rate limit", "request limit", "compute units", "throttl")
+"""The words of endpoints that answer with HTTP status 200 where they mean 429."""
+PASSING_WORDS = (*BUSY_WORDS, "timed out", "timeout", "temporar", "try again")
 """The words of endpoints that answer with HTTP status 200 where they mean 429 or 504."""
 FAULT_CODES = (429, -32005, -32603)
 """Too many requests, limit exceeded (EIP-1474), internal error."""
@@ -80,11 +79,16 @@ class EndpointError(LedgerUnavailable):
     def is_fault(self) -> bool:
         """Whether the endpoint is asked too often, or broken; another may serve."""
         if self.is_revert or self.method in MEANINGFUL_ERRORS:
-            return self.code == 429 or (not self.is_revert and _has_word(self.reason, BUSY_WORDS))
-        if self.code in FAULT_CODES or _has_word(self.reason, BUSY_WORDS):
+            return self.code == 429 or (not self.is_revert and _has_word(self.reason, PASSING_WORDS))
+        if self.code in FAULT_CODES or _has_word(self.reason, PASSING_WORDS):
             return True
         is_providers_own = self.code in PROVIDERS_CODES and self.code not in UNSUPPORTED_CODES
         return is_providers_own and not self.is_lacking and not self.is_lacking_funds
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the endpoint was asked too often: a fault that passes."""
+        return self.is_fault and (self.code == 429 or _has_word(self.reason, BUSY_WORDS))
 
     @property
     def is_lacking(self) -> bool:

@@ -39,12 +39,13 @@ Result = TypeVar("Result")
 REQUEST_LIMIT_S = 15.0
 """No request takes longer, retries included."""
 TRIES = 3
-"""Tries of a request with one endpoint; each further endpoint adds one. Every request may be repeated: a transaction is
-known by its hash, and all others only read."""
+"""Tries of a request with one endpoint; each further endpoint adds one, as does each answer of a busy one. Every
+request may be repeated: a transaction is known by its hash, and all others only read."""
 ENDPOINTS_IN_LIMIT = 3
 """Number of endpoints that can hang, one after the other, within a request's time limit."""
 REST_WAITED_S = 1.0
-"""When every endpoint rests longer, a request fails at once instead of waiting; and a revert stands."""
+"""When every endpoint rests longer, a request fails at once instead of waiting; and a revert stands. An endpoint that
+is busy (`EndpointFault.is_busy`) is waited for within the request's time limit."""
 OPINION_LIMIT_S = 3.0
 """Time limit for an endpoint whose answer is only compared with another's."""
 
@@ -78,13 +79,8 @@ class Rpc(AsyncJSONBaseProvider):
 
     async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
         """Answer web3.py, which calls this for every request; raises as `request` does."""
-        check = answers.OF_METHOD[method]
-
-        def read(result: Any) -> Any:
-            check(result)
-            return result
-
-        return RPCResponse(jsonrpc="2.0", id=1, result=await self.request(method, *params, read=read))
+        number = await self.request(method, *params, read=answers.OF_METHOD[method])
+        return RPCResponse(jsonrpc="2.0", id=1, result=hex(number))
 
     async def request(
         self,
@@ -253,7 +249,9 @@ class Rpc(AsyncJSONBaseProvider):
         refused: LedgerError | None = None
         trouble: LedgerUnavailable | None = None
         failures = dict.fromkeys(self.endpoints, 0)
-        for _ in range(TRIES + len(self.endpoints) - 1):
+        tries = TRIES + len(self.endpoints) - 1
+        while tries > 0:
+            tries -= 1
             able = [endpoint for endpoint in self.endpoints if endpoint not in passed_over]
             able.sort(key=failures.__getitem__)
             if passed_over:
@@ -262,7 +260,7 @@ class Rpc(AsyncJSONBaseProvider):
                 able = [endpoint for endpoint in able if endpoint.rest_s(clock(), is_alone=False) <= waited_s]
             if not able:
                 break
-            endpoint = await self._rested(able, clock)
+            endpoint = await self._rested(able, deadline)
             asked_at = clock()
             limit_s = min(REQUEST_LIMIT_S / min(len(self.endpoints), ENDPOINTS_IN_LIMIT), deadline - asked_at)
             if limit_s <= 0:
@@ -280,6 +278,7 @@ class Rpc(AsyncJSONBaseProvider):
                     endpoint.failed(fault, asked_at, clock())
                     failures[endpoint] += 1
                     trouble = fault
+                    tries += fault.is_busy
             else:
                 self._served_last = endpoint
                 return result
@@ -294,15 +293,16 @@ class Rpc(AsyncJSONBaseProvider):
             raise LedgerUnavailable(f"no endpoint answered {method} within {REQUEST_LIMIT_S:g} s: {self}")
         raise trouble
 
-    async def _rested(self, able: Sequence[Endpoint], clock: Callable[[], float]) -> Endpoint:
+    async def _rested(self, able: Sequence[Endpoint], deadline: float) -> Endpoint:
         """Return the endpoint to ask: the first that does not rest, else the first whose rest is over soon."""
-        now = clock()
+        now = asyncio.get_running_loop().time()
         for endpoint in able:
             if endpoint.rest_s(now, is_alone=False) <= 0:
                 return endpoint
         endpoint = min(able, key=lambda one: one.rest_s(now, is_alone=True))
         rest_s = endpoint.rest_s(now, is_alone=True)
-        if rest_s > REST_WAITED_S:
+        is_busy = endpoint.trouble is not None and endpoint.trouble.is_busy
+        if rest_s > (max(deadline - now, REST_WAITED_S) if is_busy else REST_WAITED_S):
             raise LedgerUnavailable(
                 f"every endpoint of the chain rests, {endpoint} for {rest_s:.1f} s: {endpoint.trouble}"
             )
@@ -329,7 +329,9 @@ class Rpc(AsyncJSONBaseProvider):
             result = await jsonrpc.read_aside(read, endpoint, answer)
         except EndpointError as error:
             if error.is_fault:
-                raise EndpointFault(str(error), may_be_size=error.code != 429) from None
+                raise EndpointFault(
+                    str(error), may_be_size=error.code != 429, is_busy=error.is_busy
+                ) from None
             endpoint.served()
             raise Lacking(error) from None
         except Lacking:
@@ -375,7 +377,9 @@ class Rpc(AsyncJSONBaseProvider):
         try:
             return read(endpoint, answer)
         except (EndpointError, answers.Unreadable) as error:
-            raise EndpointFault(f"{endpoint} answered {method} with no number: {error}") from None
+            is_busy = isinstance(error, EndpointError) and error.is_busy
+            message = f"{endpoint} answered {method} with no number: {error}"
+            raise EndpointFault(message, is_busy=is_busy) from None
 
     def _open(self, method: str) -> aiohttp.ClientSession:
         if self._is_closed:

@@ -19,7 +19,7 @@ from committee.ledger.evm.abi import load_contract
 from committee.ledger.evm.endpoints import Endpoint
 from committee.ledger.evm.jsonrpc import CHARACTERS_READ_AT_ONCE, ITEMS_READ_AT_ONCE
 from committee.ledger.evm.refusals import EndpointError
-from committee.ledger.evm.rpc import Rpc
+from committee.ledger.evm.rpc import TRIES, Rpc
 from committee.ledger.health import RETRY_AFTER_LIMIT_S, EndpointFault
 from committee.ledger.providers import Provider, listed
 
@@ -61,12 +61,41 @@ async def test_http_error_that_passes_is_not_noticed(
         assert await ledger.head() == await network.operator.head()
 
 
-async def test_http_error_that_stays_is_unavailable(launch: Launch, spoilt: SpoiltConnection) -> None:
+@pytest.mark.parametrize("status", [429, 503])
+async def test_http_error_that_stays_is_unavailable(
+    launch: Launch, spoilt: SpoiltConnection, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = await launch()
+    monkeypatch.setattr("committee.ledger.evm.rpc.REQUEST_LIMIT_S", 1.0)
     async with await EvmLedger.connect(spoilt.url, network.deployment) as ledger:
-        spoilt.answer("eth_getBlockByNumber", lambda: web.Response(status=429), times=3)
-        with pytest.raises(LedgerUnavailable, match="HTTP 429"):
+        spoilt.answer("eth_getBlockByNumber", lambda: web.Response(status=status), times=1000)
+        with pytest.raises(LedgerUnavailable, match=f"HTTP {status}"):
             await ledger.head()
+
+
+def too_often(code: int) -> web.Response:
+    words = "Your app has exceeded its compute units per second capacity"
+    return web.json_response({"jsonrpc": "2.0", "id": 1, "error": {"code": code, "message": words}})
+
+
+@pytest.mark.parametrize(
+    "busy", [lambda: web.Response(status=429), lambda: too_often(429), lambda: too_often(-32029)]
+)
+async def test_a_lone_endpoint_that_was_asked_too_often_is_waited_for(
+    launch: Launch,
+    spoilt: SpoiltConnection,
+    busy: Callable[[], web.Response],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is asked more often than one that is broken, and not which chain it serves, each time anew."""
+    network = await launch()
+    monkeypatch.setattr("committee.ledger.health.FIRST_REST_S", 0.002)
+    async with await EvmLedger.connect(spoilt.url, network.deployment) as ledger:
+        spoilt.asked.clear()
+        spoilt.answer("eth_getBlockByNumber", busy, times=2 * TRIES)
+        assert await ledger.head() == await network.operator.head()
+    assert spoilt.asked.count("eth_getBlockByNumber") > 2 * TRIES
+    assert "eth_chainId" not in spoilt.asked
 
 
 @pytest.mark.parametrize(

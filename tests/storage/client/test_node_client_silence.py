@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from committee.connections import open_session
+from committee.connections import open_session, retry_after_s
 from storage.client import retrying, wire
 from storage.client.errors import (
     NO_ANSWER,
@@ -32,7 +32,6 @@ from storage.client.retrying import (
     SHORTEST_PAUSE_S,
     TRIES,
     Patience,
-    retry_after_s,
 )
 from storage.redstuff import Axis, EncodedBlob, RedStuff, SliverData, blob_id_text
 from tests.storage import pacing
@@ -335,7 +334,7 @@ async def test_a_proxy_before_a_dead_node_is_given_up_when_the_time_is_over(
         ("", None),
         ("soon", None),
         ("-1", None),
-        ("1.5", None),
+        ("1.5", 1.5),
         ("\u0661", None),
         ("9" * 400, 999_999_999),
         ("Wed, 99 Oct 2015 07:28:00 GMT", None),
