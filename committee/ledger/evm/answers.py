@@ -28,7 +28,7 @@ HASH_NOT_TOLD = bytes(32)
 NO_CONTRACT = (None, "0x", "")
 """What endpoints tell as the contract that a transaction created, where it created none."""
 
-_QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
+_QUANTITY = re.compile(r"0x[0-9a-fA-F]{0,64}")
 _DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*+")
 
 
@@ -79,10 +79,16 @@ class RawReceipt:
 
 
 def quantity(result: Any, most: int = MAX_NUMBER) -> int:
-    """Read a number from 0 to `most`: "0x" and hexadecimal digits."""
-    if not isinstance(result, str) or not _QUANTITY.fullmatch(result):
+    """Read a number from 0 to `most`: "0x" and hexadecimal digits.
+
+    Some endpoints write zero without a digit, or numbers as JSON has them.
+    """
+    if type(result) is int and result >= 0:
+        number = result
+    elif isinstance(result, str) and _QUANTITY.fullmatch(result):
+        number = int(result.removeprefix("0x") or "0", 16)
+    else:
         raise Unreadable("not a number")
-    number = int(result, 16)
     if number > most:
         raise Unreadable("a number too large to be right")
     return number
@@ -225,7 +231,7 @@ def _mark(fields: dict[str, Any], number: str, digest: str) -> BlockMark:
     return BlockMark(quantity(fields.get(number)), data(fields.get(digest), 32))
 
 
-OF_METHOD: Mapping[str, Callable[[Any], object]] = {
+OF_METHOD: Mapping[str, Callable[[Any], int]] = {
     "eth_chainId": quantity,
     "eth_gasPrice": fee,
     "eth_getBalance": balance,

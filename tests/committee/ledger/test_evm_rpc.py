@@ -267,6 +267,17 @@ async def test_lone_endpoint_is_not_asked_during_the_pause_it_asked_for(
     assert spoilt.asked.count("eth_getBlockByNumber") == 1
 
 
+@pytest.mark.parametrize("told", ["0x0", "0x", "0x00", 0])
+def test_zero_is_read_in_each_form_that_endpoints_write(told: object) -> None:
+    assert answers.quantity(told) == 0
+
+
+@pytest.mark.parametrize("told", [-1, True, 1.0, "-0x1", "1", "", "0x-1", None, 2**63])
+def test_what_is_no_number_is_not_read_as_one(told: object) -> None:
+    with pytest.raises(answers.Unreadable):
+        answers.quantity(told)
+
+
 async def test_pause_that_an_endpoint_asks_for_has_a_limit() -> None:
     endpoint = Endpoint("http://x")
     endpoint.failed(EndpointFault("busy", retry_after_s=1e9), asked_at=1.0, now=1.0)
