@@ -126,14 +126,16 @@ _VERDICT_WORDS = {
         "alreadyknown",
         "known transaction",
         "already imported",
-        "already exists",
+        "already exist",
+        "already in mempool",
+        "already in mpool",
     ),
     Verdict.TOO_POOR: POOR_WORDS,
     Verdict.NONCE_TOO_HIGH: (
         *("nonce too high", "nonce is too high", "noncegap", "nonce gap", "gapped", "future nonce"),
         *("too distant", "future transaction", "in-flight transaction limit"),
     ),
-    Verdict.NONCE_TAKEN: ("nonce", "replacement"),
+    Verdict.NONCE_TAKEN: ("nonce", "replacement", "replace existing", "replace by fee"),
     Verdict.BID_TOO_LOW: (
         *("underpriced", "minimum needed", "below minimum", "below configured minimum", "too low", "toolow"),
         *("less than block base fee", "pool is full"),

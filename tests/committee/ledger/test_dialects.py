@@ -31,7 +31,11 @@ WORDS = {
     "AlreadyKnown": Verdict.HAS_IT,
     "Known transaction": Verdict.HAS_IT,
     "transaction already imported": Verdict.HAS_IT,
+    "tx already in mempool": Verdict.HAS_IT,  # berachain/polaris#351
+    "tx already exist": Verdict.HAS_IT,  # Conflux
     "nonce too low: next nonce 6, tx nonce 5": Verdict.NONCE_TAKEN,
+    "INTERNAL_ERROR: could not replace existing tx": Verdict.NONCE_TAKEN,  # erigontech/erigon#5214
+    "replace by fee has too low GasPremium": Verdict.NONCE_TAKEN,  # Lotus
     "OldNonce, Current nonce: 6, nonce of rejected tx: 5": Verdict.NONCE_TAKEN,
     "replacement transaction underpriced": Verdict.NONCE_TAKEN,
     "nonce too high. allowed nonce range: 0 - 20, actual: 25": Verdict.NONCE_TOO_HIGH,
