@@ -33,6 +33,11 @@ class ProofTerms:
     demand_window_s: int
     """From a demand until it must be answered."""
 
+    @property
+    def round_s(self) -> int:
+        """The three windows of a round together."""
+        return self.commit_window_s + self.prove_window_s + self.answer_window_s
+
 
 @dataclass(frozen=True, slots=True)
 class Round:

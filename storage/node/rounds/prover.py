@@ -38,6 +38,8 @@ log = Log()
 
 LONGEST_ROUND_S = 600
 """Longest time in which all members have had a turn."""
+LEAST_ROUND_S = 60
+"""A round whose windows have less time together is not begun: a loaded machine would have honest members miss it."""
 
 BEGIN_PART = 18
 """A round begins once the epoch's handover is done, so that gained shards are in it, but waits no longer than this part
@@ -153,7 +155,13 @@ class Prover:
     async def _begin(self, term: Term, current: Committee, waited_s: int) -> None:
         """In this node's turn: have the inventory certified. While too few fellows sign it tries again at each look."""
         inventory, task = await asyncio.to_thread(self._proving.made_inventory, term), f"begin {term.epoch}"
-        if not inventory or not inventory.count or not self._take_turn(task, waited_s):
+        if not inventory or not inventory.count:
+            return
+        round_s = (await self._view.ledger.proof_terms()).round_s
+        if round_s < LEAST_ROUND_S:
+            self._changes.warning("rounds of storage proofs are too short to begin any", seconds=round_s)
+            return
+        if not self._take_turn(task, waited_s):
             return
         certificate = await self._certificate(
             *(current, messages.Intent.INVENTORY, inventory.body()),
@@ -161,6 +169,8 @@ class Prover:
         )
         if certificate is None:
             self._tried.pop(task, None)  # nothing was sent
+            return
+        if self._view.state.epoch != term.epoch:
             return
         fail_point("proofs.inventory-certified")
         begin = self._view.ledger.begin_round

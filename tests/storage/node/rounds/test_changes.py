@@ -9,6 +9,7 @@ import pytest
 
 from committee.errors import INSUFFICIENT_FUNDS, LedgerRefused
 from committee.ledger.proofs import RoundStep
+from storage.node.rounds import prover
 from storage.proofs import symbols_in_pair
 from tests.memory_chain import WRITER
 from tests.storage.network import HeldLedger
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 LOOKS = 20
 """Of each node, at a round that has not begun, while all members' turns to begin it pass."""
+WINDOW_S = PERIOD_S // 18
 SENT = ("begin_round", "commit", "draw", "prove", "answer", "judge", "answer_demand")
 """What a node sends in a round."""
 
@@ -150,6 +152,17 @@ async def test_an_epoch_without_blobs_has_no_round_and_the_next_one_has_one(roun
     await rounds.committed(*ALL)
     await rounds.drawn()
     await rounds.proven(*ALL)
+
+
+async def test_no_round_begins_that_honest_members_may_have_no_time_for(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(prover, "LEAST_ROUND_S", 3 * WINDOW_S + 1)
+    await rounds.next_epoch(MOVED)
+    await rounds.until(lambda: caplog.text.count("too short to begin any") == len(ALL))
+    assert rounds.round is None
+    monkeypatch.setattr(prover, "LEAST_ROUND_S", 3 * WINDOW_S)
+    await rounds.committed(*ALL)
 
 
 # members that come and go
