@@ -21,6 +21,9 @@ import localnet
 import storage
 from committee.errors import LedgerRefused
 from committee.ledger.evm.endpoints import Endpoint
+from committee.ledger.sui.signed import End
+from committee.ledger.sui.transactions import Version
+from committee.ledger.sui.wire import Status
 from storage.client.errors import NodeFailure, NodeRefused, NotCertified
 from storage.client.failures import Reason
 from storage.node.store.files import SegmentName
@@ -47,6 +50,9 @@ SAMPLES: dict[str, Any] = {
     "InconsistencyProof": InconsistencyProof(Axis.PRIMARY, 0, ()),
     "SegmentName": SegmentName(7, 0),
     "Any": "value",
+    "Status": Status.NOT_FOUND,
+    "Version": Version(bytes(32), 1, bytes(32)),
+    "End": End.OPEN,
 }
 """A value for each kind of parameter that an error's constructor has, by the first word of its annotation."""
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from committee.errors import LedgerError
+from committee.errors import HauloutError, LedgerError
 from committee.files import require_folder
 from committee.ledger.sui.transactions import Version, transaction_digest
 
@@ -54,7 +54,7 @@ class End(IntEnum):
     """Its last epoch is over: it can never be executed, and its versions are free."""
 
 
-class VersionUsed(Exception):
+class VersionUsed(HauloutError):
     """A version of an object is another transaction's; `end` is what is known of that one."""
 
     def __init__(self, version: Version, digest: bytes, end: End) -> None:
