@@ -39,8 +39,8 @@ MOVED = 2
 """The shard that goes from node 1 to node 2."""
 LONGEST_S = 3600.0
 MIB = 2**20
-MOST_BYTES = 300 * MIB
-"""Memory that two nodes may take beyond the chain, with up to 50 000 blobs; half of it is what SQLite caches."""
+MOST_BYTES = 400 * MIB
+"""Memory that two nodes may take beyond the chain, with up to 200 000 blobs; most of it is what SQLite caches."""
 
 
 @dataclass(frozen=True)

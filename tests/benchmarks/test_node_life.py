@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import node_life
 
-N_BLOBS = 50_000
+N_BLOBS = 200_000
 
 
 @pytest.mark.slow
