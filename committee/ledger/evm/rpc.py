@@ -110,10 +110,21 @@ class Rpc(AsyncJSONBaseProvider):
     ) -> Result:
         """Return what `read` makes of the results of one method for several parameters, in their order, by one request.
 
-        Errors as with `request`; several parameters are divisible.
+        Errors as with `request`; several parameters are divisible, also where endpoints say until the end that they are
+        asked too often: some count each of them, and allow fewer at a time.
         """
         body, read_answer = jsonrpc.batch(method, parameters, read)
-        return await self._ask(method, body, read_answer, -1, len(parameters) > 1)
+        try:
+            return await self._ask(method, body, read_answer, -1, len(parameters) > 1)
+        except LedgerUnavailable as error:
+            troubles = [endpoint.trouble for endpoint in self.endpoints]
+            if len(parameters) == 1 or not all(
+                trouble is not None and trouble.is_busy for trouble in troubles
+            ):
+                raise
+            for endpoint in self.endpoints:
+                endpoint.served()  # fewer need not wait for as long as so many did in vain
+            raise AskedTooMuch(str(error)) from None
 
     async def second_opinion(
         self, method: str, *parameters: Any, read: Callable[[Any], Result]

@@ -54,8 +54,11 @@ REFUSALS: dict[str, Refusal] = {
 class LimitedProvider:
     """Refuses batches and ranges of more than `LIMIT`."""
 
-    def __init__(self, target: str, session: aiohttp.ClientSession, refusal: Refusal) -> None:
+    def __init__(
+        self, target: str, session: aiohttp.ClientSession, refusal: Refusal, *, batches_alone: bool = False
+    ) -> None:
         self.refused = self.served = 0
+        self._batches_alone = batches_alone
         self.url = ""
         self._target, self._session, self._refusal = target, session, refusal
         application = web.Application()
@@ -79,7 +82,7 @@ class LimitedProvider:
         elif body["method"] == "eth_getLogs" and "fromBlock" in body["params"][0]:
             criteria = body["params"][0]
             size = int(criteria["toBlock"], 16) - int(criteria["fromBlock"], 16) + 1
-        if size > LIMIT:
+        if size > LIMIT and (isinstance(body, list) or not self._batches_alone):
             self.refused += 1
             return self._refusal()
         self.served += 1
@@ -119,6 +122,27 @@ async def test_limits_of_a_provider_in_any_form_are_found_and_remembered(launch:
             await view.refresh()
             assert limited.refused == 0, name
         await network.connections.aclose()
+
+
+async def test_a_provider_that_counts_each_item_of_a_batch_against_its_rate_is_asked_for_fewer(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("committee.ledger.evm.rpc.REQUEST_LIMIT_S", 0.5)
+    monkeypatch.setattr("committee.ledger.health.FIRST_REST_S", 0.01)
+    network = await launch(STAKES)
+    await network.begin_epoch()
+    async with (
+        aiohttp.ClientSession() as session,
+        LimitedProvider(
+            *(network.chain.rpc_url, session, lambda: web.Response(status=429)), batches_alone=True
+        ) as limited,
+        EvmLedger.open(limited.url, network.deployment, confirmations=0) as ledger,
+    ):
+        view = await fresh(ledger)
+        await long_behind(network)
+        await view.refresh()
+        assert limited.refused > 0
+        await assert_as_fresh(view, network.operator)
 
 
 async def test_the_second_provider_serves_what_the_first_has_limits_for(launch: Launch) -> None:
