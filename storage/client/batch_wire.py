@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
+from committee.bcs import uleb128
 from committee.bls import SIGNATURE_BYTES
 from storage.client.bodies import Bytes, joined
 from storage.client.wire import MAX_METADATA_BYTES, MAX_REFUSAL_BYTES, Refused
 from storage.redstuff import Axis, BlobMetadata, InvalidEncoding, SliverData
-from storage.redstuff.bcs import Reader, uleb128
+from storage.redstuff.bcs import Reader
 from storage.redstuff.parameters import BLOB_ID_BYTES, MAX_SHARDS
 
 MAX_BLOBS = 64

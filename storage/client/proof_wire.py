@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from committee.bcs import uleb128
 from committee.opening import Opening
 from storage.client.bodies import Bytes
 from storage.proofs import ENTRY_BYTES, PLACES_FOR_FELLOWS, Entry, EntryProof
-from storage.redstuff.bcs import Reader, uleb128
+from storage.redstuff.bcs import Reader
 from storage.redstuff.parameters import HASH_BYTES, MAX_SYMBOL_BYTES
 
 PLACES_IN_PAGE = 40

@@ -24,10 +24,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from committee.bcs import listed, u16, uleb128
 from committee.untrusted import InvalidJson, parse_json
 from storage.client.bodies import Bytes, joined
 from storage.redstuff import Axis, InvalidEncoding, MerkleProof, SliverData
-from storage.redstuff.bcs import Reader, uleb128
+from storage.redstuff.bcs import Reader
 from storage.redstuff.parameters import BLOB_ID_BYTES, MAX_SYMBOL_BYTES
 
 BCS = "application/octet-stream"
@@ -188,7 +189,7 @@ def symbols_to_bcs(targets: Sequence[int], symbol_bytes: int, symbols: Sequence[
 
     `symbols` has (helping sliver's index, its symbols for all targets, one after the other) for each helping sliver.
     """
-    parts = [part for helper, row in symbols for part in (_u16(helper), row)]
+    parts = [part for helper, row in symbols for part in (u16(helper), row)]
     return rows_to_bcs(targets, symbol_bytes, len(symbols), parts)
 
 
@@ -205,7 +206,7 @@ def symbol_rows(helpers: Sequence[int], symbols: NDArray[np.uint8]) -> Bytes:
 
 def rows_to_bcs(targets: Sequence[int], symbol_bytes: int, count: int, parts: Sequence[Bytes]) -> Bytes:
     """Return the bytes of symbols without proofs, as `symbols_to_bcs`, from `parts` with `count` rows in all."""
-    return joined([_u16(symbol_bytes) + _numbers(targets) + uleb128(count), *parts])
+    return joined([u16(symbol_bytes) + _numbers(targets) + uleb128(count), *parts])
 
 
 def symbols_from_bcs(encoded: Bytes, most: int) -> SymbolsOfBlob:
@@ -285,7 +286,7 @@ def answers_to_bcs(answers: Sequence[Bytes | Refused]) -> Bytes:
     for one in answers:
         if isinstance(one, tuple):
             status, told = one
-            parts += [b"\x01", _u16(status), uleb128(len(told)), told]
+            parts += [b"\x01", u16(status), uleb128(len(told)), told]
         else:
             parts += [b"\x00", one]
     return joined(parts)
@@ -313,10 +314,10 @@ def answers_from_bcs(encoded: Bytes, asked: Sequence[int]) -> list[SymbolsOfBlob
 def proven_to_bcs(symbols: Iterable[tuple[int, int, bytes, MerkleProof]]) -> bytes:
     """(helping sliver's index, target, symbol, proof) each."""
     flat = [
-        b"".join((_u16(helper), _u16(target), uleb128(len(symbol)), symbol, proof.to_bcs()))
+        b"".join((u16(helper), u16(target), uleb128(len(symbol)), symbol, proof.to_bcs()))
         for helper, target, symbol, proof in symbols
     ]
-    return uleb128(len(flat)) + b"".join(flat)
+    return listed(flat)
 
 
 def proven_from_bcs(encoded: Bytes, most: int) -> list[tuple[int, int, bytes, MerkleProof]]:
@@ -332,16 +333,12 @@ def proven_from_bcs(encoded: Bytes, most: int) -> list[tuple[int, int, bytes, Me
 
 
 def _numbers(numbers: Sequence[int]) -> bytes:
-    return b"".join((uleb128(len(numbers)), *map(_u16, numbers)))
+    return listed([*map(u16, numbers)])
 
 
 def _read_numbers(reader: Reader, most: int) -> list[int]:
     count = reader.uleb128(most)
     return list(struct.unpack(f"<{count}H", reader.view(2 * count)))
-
-
-def _u16(number: int) -> bytes:
-    return number.to_bytes(2, "little")
 
 
 def ranges(numbers: Iterable[int]) -> str:

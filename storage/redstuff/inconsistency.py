@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from storage.redstuff.bcs import Reader, uleb128
+from committee.bcs import uleb128
+from storage.redstuff.bcs import Reader
 from storage.redstuff.merkle import MerkleProof
 from storage.redstuff.parameters import MAX_SHARDS, MAX_SYMBOL_BYTES, Axis
 

@@ -10,7 +10,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from storage.redstuff.bcs import Reader, uleb128
+from committee.bcs import listed
+from storage.redstuff.bcs import Reader
 from storage.redstuff.errors import InvalidEncoding, InvalidProof
 from storage.redstuff.parameters import HASH_BYTES, MAX_SHARDS
 
@@ -107,7 +108,7 @@ class MerkleProof:
 
     def to_bcs(self) -> bytes:
         """Return ULEB128 count ‖ nodes, bottom-up, each as `node_to_bcs` writes it."""
-        return uleb128(len(self.siblings)) + b"".join(node_to_bcs(one) for one in self.siblings)
+        return listed([node_to_bcs(one) for one in self.siblings])
 
     @classmethod
     def read(cls, reader: Reader) -> MerkleProof:

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from storage.redstuff.bcs import Reader, uleb128
+from committee.bcs import uleb128
+from storage.redstuff.bcs import Reader
 from storage.redstuff.errors import InvalidEncoding
 from storage.redstuff.memory import NODE, Nodes
 from storage.redstuff.merkle import blake2b_256, leaf_hash, node_to_bcs, read_node, root_of_hashes

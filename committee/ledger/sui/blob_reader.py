@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from committee import bcs
 from committee.errors import LedgerRefused
 from committee.ledger.records import BlobRecord, BlockMark
-from committee.ledger.sui import bcs
 from committee.ledger.sui.deployment import SuiDeployment
 from committee.ledger.sui.happenings import blob_id_of, object_number
 from committee.ledger.sui.objects import Objects, ObjectVersion, address_text
 from committee.ledger.sui.package import Keyed, Package
 from committee.ledger.sui.state import State
-from committee.ledger.sui.types import Scalar, type_text
+from committee.ledger.sui.types import ADDRESS_BYTES, Scalar, type_text
 from committee.terms import Terms
 
 PAGE = 200
@@ -62,7 +62,7 @@ class BlobReader:
 
     async def blob_object(self, object_id: int) -> BlobRecord:
         """Return one blob object, also one that has expired. Raises `LedgerRefused` when there is none (any more)."""
-        id_ = object_id.to_bytes(bcs.ADDRESS_BYTES, "big")
+        id_ = object_id.to_bytes(ADDRESS_BYTES, "big")
 
         async def read(objects: Objects, shared: list[ObjectVersion]) -> BlobRecord | None:
             system, blobs = await self._system(objects, shared), await self._blobs(objects, shared)
@@ -110,7 +110,7 @@ class BlobReader:
         """Return the records of objects on the list. One that is destroyed, having expired, is left out."""
         versions = await objects.newest([entry["object"] for entry in listed])
         table: Keyed = system["invalid_blobs"]
-        ids = [entry["blob_id"].to_bytes(bcs.ADDRESS_BYTES, "little") for entry in listed]
+        ids = [entry["blob_id"].to_bytes(ADDRESS_BYTES, "little") for entry in listed]
         invalid = await self._state.fields_there(objects, table.id, Scalar.U256, ids, Scalar.U32)
         records = []
         for entry, version, since_epoch in zip(listed, versions, invalid, strict=True):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from committee import bcs
 from committee.errors import CommitteeError, LedgerRefused, LedgerUnavailable
 from committee.ledger.records import BlockMark, EpochState
-from committee.ledger.sui import bcs
 from committee.ledger.sui.checkpoints import Checkpoints
 from committee.ledger.sui.deployment import SuiDeployment
 from committee.ledger.sui.objects import Objects, ObjectVersion

@@ -20,9 +20,8 @@ from committee.ledger.events import (
     ShardsAttested,
 )
 from committee.ledger.records import BlockMark
-from committee.ledger.sui.bcs import ADDRESS_BYTES
 from committee.ledger.sui.package import Package
-from committee.ledger.sui.types import Datatype, type_text
+from committee.ledger.sui.types import ADDRESS_BYTES, Datatype, type_text
 
 _Told: TypeAlias = Callable[[BlockMark, dict[str, Any]], Event]
 

@@ -19,8 +19,8 @@ from typing import TypeVar
 
 from committee.errors import InvalidKey
 from committee.key_files import SECRET_BYTES, read_private
-from committee.ledger.sui.bcs import ADDRESS_BYTES
 from committee.ledger.sui.objects import address_text
+from committee.ledger.sui.types import ADDRESS_BYTES
 from committee.ledger.sui.wire import fastcrypto
 
 Result = TypeVar("Result")

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from committee.errors import LedgerRefused
 from committee.ledger.records import RegisteredNode
-from committee.ledger.sui.bcs import ADDRESS_BYTES
 from committee.ledger.sui.deployment import SuiDeployment
 from committee.ledger.sui.objects import Objects, ObjectVersion, address_text
 from committee.ledger.sui.stakes import StakeReader, electable_period
 from committee.ledger.sui.state import RegistryNode, State
+from committee.ledger.sui.types import ADDRESS_BYTES
 from committee.untrusted import printable
 
 Value = TypeVar("Value")

@@ -17,7 +17,6 @@ from typing import TypeVar
 from committee.backoff import next_pause_s
 from committee.errors import LedgerStateGone, LedgerUnavailable
 from committee.ledger.records import BlockMark
-from committee.ledger.sui.bcs import ADDRESS_BYTES
 from committee.ledger.sui.connections import CallRefused
 from committee.ledger.sui.digests import digest_text, read_digest
 from committee.ledger.sui.grpc import SuiRpc
@@ -28,7 +27,7 @@ from committee.ledger.sui.methods import (
     LIST_OWNED_OBJECTS,
     mask,
 )
-from committee.ledger.sui.types import normal_text
+from committee.ledger.sui.types import ADDRESS_BYTES, normal_text
 from committee.ledger.sui.wire import Status, v2
 
 Result = TypeVar("Result")

@@ -16,9 +16,19 @@ from hashlib import blake2b
 from importlib import resources
 from typing import Any
 
-from committee.ledger.sui.bcs import ADDRESS_BYTES, BadBcs, BcsReader, u64
+from committee.bcs import InvalidBcs, Reader, u64
 from committee.ledger.sui.layouts import Struct, Variants, layouts_of
-from committee.ledger.sui.types import STANDARD, SUI, Datatype, Parameter, Scalar, Type, Vector, type_tag
+from committee.ledger.sui.types import (
+    ADDRESS_BYTES,
+    STANDARD,
+    SUI,
+    Datatype,
+    Parameter,
+    Scalar,
+    Type,
+    Vector,
+    type_tag,
+)
 
 CHILD_ID_SCOPE = b"\xf0"
 """Precedes what a dynamic field's id is the hash of."""
@@ -56,26 +66,26 @@ class Package:
         return type_.place in self._layouts
 
     def decode(self, type_: Type, data: bytes) -> Any:
-        """Return the value of a type. Raises `BadBcs`, a `ValueError`."""
-        reader = BcsReader(data)
+        """Return the value of a type. Raises `InvalidBcs`, a `ValueError`."""
+        reader = Reader(data)
         value = self._decode(type_, reader)
-        reader.require_end()
+        reader.end()
         return value
 
     def decode_field(self, key: Type, value: Type, data: bytes) -> tuple[Any, Any]:
-        """Return (key, value) of the object that holds a dynamic field. Raises `BadBcs`."""
-        reader = BcsReader(data)
+        """Return (key, value) of the object that holds a dynamic field. Raises `InvalidBcs`."""
+        reader = Reader(data)
         reader.take(ADDRESS_BYTES)
         found = self._decode(key, reader), self._decode(value, reader)
-        reader.require_end()
+        reader.end()
         return found
 
-    def _decode(self, type_: Type, reader: BcsReader) -> Any:
+    def _decode(self, type_: Type, reader: Reader) -> Any:
         if isinstance(type_, Scalar):
             return _scalar(type_, reader)
         if isinstance(type_, Vector):
             if type_ == BYTES:
-                return reader.take(reader.length())
+                return reader.take(reader.uleb128())
             return [self._decode(type_.element, reader) for _ in range(_count(reader))]
         if isinstance(type_, Parameter):
             raise TypeError("a type parameter has no values")
@@ -86,13 +96,13 @@ class Package:
             raise TypeError(f"the package has no {type_.module}::{type_.name}")
         if isinstance(layout, Struct):
             return self._fields(layout, type_.arguments, reader)
-        number = reader.length()
+        number = reader.uleb128()
         if number >= len(layout.variants):
-            raise BadBcs(f"{type_.name} has no variant {number}")
+            raise InvalidBcs(f"{type_.name} has no variant {number}")
         name, fields = layout.variants[number]
         return name, self._fields(fields, type_.arguments, reader)
 
-    def _fields(self, layout: Struct, arguments: tuple[Type, ...], reader: BcsReader) -> dict[str, Any]:
+    def _fields(self, layout: Struct, arguments: tuple[Type, ...], reader: Reader) -> dict[str, Any]:
         if not layout.fields:  # the compiler gives a struct without fields one
             reader.take(1)
         return {name: self._decode(_with(type_, arguments), reader) for name, type_ in layout.fields}
@@ -104,22 +114,22 @@ def field_id(parent: bytes, key_type: Type, key: bytes) -> bytes:
     return blake2b(content, digest_size=ADDRESS_BYTES).digest()
 
 
-def _count(reader: BcsReader) -> int:
+def _count(reader: Reader) -> int:
     """Return a vector's length, which is no more than bytes follow: every value has one at least."""
-    count = reader.length()
-    if count > reader.left:
-        raise BadBcs(f"{count} elements are to follow, in {reader.left} bytes")
+    count = reader.uleb128()
+    if count > reader.left_bytes:
+        raise InvalidBcs(f"{count} elements are to follow, in {reader.left_bytes} bytes")
     return count
 
 
-def _scalar(type_: Scalar, reader: BcsReader) -> Any:
+def _scalar(type_: Scalar, reader: Reader) -> Any:
     if type_ is Scalar.ADDRESS:
         return reader.take(ADDRESS_BYTES)
-    value = reader.integer(type_.size_bytes)
+    value = reader.unsigned(type_.size_bytes)
     if type_ is not Scalar.BOOL:
         return value
     if value > 1:
-        raise BadBcs(f"a boolean of {value}")
+        raise InvalidBcs(f"a boolean of {value}")
     return bool(value)
 
 
@@ -134,34 +144,34 @@ def _with(type_: Type, arguments: tuple[Type, ...]) -> Type:
     return type_
 
 
-def _text(_: Package, _type: Datatype, reader: BcsReader) -> str:
-    return reader.take(reader.length()).decode("utf-8", errors="replace")
+def _text(_: Package, _type: Datatype, reader: Reader) -> str:
+    return reader.take(reader.uleb128()).decode("utf-8", errors="replace")
 
 
-def _option(package: Package, type_: Datatype, reader: BcsReader) -> Any:
-    count = reader.length()
+def _option(package: Package, type_: Datatype, reader: Reader) -> Any:
+    count = reader.uleb128()
     if count > 1:
-        raise BadBcs(f"an Option of {count} values")
+        raise InvalidBcs(f"an Option of {count} values")
     return package._decode(type_.arguments[0], reader) if count else None
 
 
-def _id(_: Package, _type: Datatype, reader: BcsReader) -> bytes:
+def _id(_: Package, _type: Datatype, reader: Reader) -> bytes:
     return reader.take(ADDRESS_BYTES)
 
 
-def _number(_: Package, _type: Datatype, reader: BcsReader) -> int:
-    return reader.integer(8)
+def _number(_: Package, _type: Datatype, reader: Reader) -> int:
+    return reader.unsigned(8)
 
 
-def _table(_: Package, _type: Datatype, reader: BcsReader) -> Keyed:
-    return Keyed(reader.take(ADDRESS_BYTES), reader.integer(8))
+def _table(_: Package, _type: Datatype, reader: Reader) -> Keyed:
+    return Keyed(reader.take(ADDRESS_BYTES), reader.unsigned(8))
 
 
-def _element(_: Package, _type: Datatype, reader: BcsReader) -> bytes:
-    return reader.take(reader.length())
+def _element(_: Package, _type: Datatype, reader: Reader) -> bytes:
+    return reader.take(reader.uleb128())
 
 
-_FRAMEWORK: dict[tuple[bytes, str, str], Callable[[Package, Datatype, BcsReader], Any]] = {
+_FRAMEWORK: dict[tuple[bytes, str, str], Callable[[Package, Datatype, Reader], Any]] = {
     (STANDARD, "option", "Option"): _option,
     (STANDARD, "string", "String"): _text,
     (SUI, "balance", "Balance"): _number,

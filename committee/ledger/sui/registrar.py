@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from committee import bcs
 from committee.errors import LedgerRefused
 from committee.ledger.records import Transaction
-from committee.ledger.sui import bcs
 from committee.ledger.sui.deployment import SuiDeployment
 from committee.ledger.sui.objects import Objects, address_text, read_address
 from committee.ledger.sui.package import Package

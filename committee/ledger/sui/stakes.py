@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from committee import bcs
 from committee.ledger.records import BlockMark, Candidate
-from committee.ledger.sui import bcs
 from committee.ledger.sui.deployment import SuiDeployment
 from committee.ledger.sui.objects import Objects, ObjectVersion
 from committee.ledger.sui.package import Keyed, Package

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from committee import bcs
 from committee.errors import LedgerError, LedgerRefused
 from committee.ledger.records import BlockMark, Parameters
-from committee.ledger.sui import bcs
 from committee.ledger.sui.deployment import SuiDeployment
 from committee.ledger.sui.objects import Objects, ObjectVersion, address_text
 from committee.ledger.sui.package import Keyed, Package, field_id

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 
-from committee.ledger.sui import bcs
-from committee.ledger.sui.types import Type, type_tag
+from committee import bcs
+from committee.ledger.sui.types import ADDRESS_BYTES, Type, type_tag
 
 DIGEST_SALT = b"TransactionData::"
 GAS_COIN = b"\x00"
@@ -164,7 +164,7 @@ class Draft:
 
 def transaction_digest(data: bytes) -> bytes:
     """Return the digest that names the transaction of these bytes."""
-    return blake2b(DIGEST_SALT + data, digest_size=bcs.ADDRESS_BYTES).digest()
+    return blake2b(DIGEST_SALT + data, digest_size=ADDRESS_BYTES).digest()
 
 
 def _input_bytes(given: Input, owned: Mapping[bytes, Version], shared_since: Mapping[bytes, int]) -> bytes:

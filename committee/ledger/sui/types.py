@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from committee.ledger.sui import bcs
+from committee import bcs
 
+ADDRESS_BYTES = 32
 STANDARD = bytes(31) + b"\x01"
 SUI = bytes(31) + b"\x02"
 """The addresses of Sui's own packages `std` and `sui`."""

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from committee.bcs import uleb128
 from storage.client import batch_wire
 from storage.client.batch_wire import Confirmable, Head, PairSliver, Upload
 from storage.client.bodies import Bytes
 from storage.redstuff import Axis, BlobMetadata, InvalidEncoding, RedStuff, SliverData
-from storage.redstuff.bcs import uleb128
 
 CODE = RedStuff(10)
 IDS = st.binary(min_size=32, max_size=32)

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from committee.bcs import uleb128
 from storage.client import wire
 from storage.client.wire import Question, ShardPage
 from storage.redstuff import Axis, InvalidEncoding, MerkleProof, SliverData
-from storage.redstuff.bcs import uleb128
 
 SMALL = st.integers(0, 2**16 - 1)
 SYMBOL = st.binary(min_size=2, max_size=8)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from committee.bcs import uleb128
 from storage.redstuff import Axis, InvalidEncoding, RedStuff
-from storage.redstuff.bcs import Reader, uleb128
+from storage.redstuff.bcs import Reader
 
 
 @given(st.integers(0, 2**21), st.integers(0, 2**21))

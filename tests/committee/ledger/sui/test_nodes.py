@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from committee import bls
+from committee import bcs, bls
 from committee.bls import SecretKey
 from committee.errors import LedgerRefused
 from committee.ledger.records import RegisteredNode
-from committee.ledger.sui import bcs
 from committee.ledger.sui.deployment import SuiDeployment
 from committee.ledger.sui.grpc import SuiRpc
 from committee.ledger.sui.nodes import NO_ACCOUNT, NodeReader

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from committee.ledger.sui.bcs import BadBcs, length
+from committee.bcs import InvalidBcs, uleb128
 from committee.ledger.sui.layouts import Struct, layouts_of
 from committee.ledger.sui.package import Package
 from committee.ledger.sui.types import (
@@ -84,7 +84,7 @@ def test_enum_is_its_variants_name_and_fields() -> None:
     phase = package.type("node_stake", "Phase")
     data = b"\x02" + (7).to_bytes(4, "little") + (9).to_bytes(16, "little")
     assert package.decode(phase, data) == ("Leaving", {"period": 7, "shares": 9})
-    with pytest.raises(BadBcs, match="no variant 3"):
+    with pytest.raises(InvalidBcs, match="no variant 3"):
         package.decode(phase, b"\x03" + data[1:])
 
 
@@ -96,13 +96,13 @@ def test_enum_is_its_variants_name_and_fields() -> None:
         (Scalar.U16, b"\x01\x02\x03"),
         (OPTION, b"\x02\x01\x00\x01\x00"),
         (Vector(Scalar.U16), b"\x02\x01\x00"),
-        (Vector(OPTION), length(2**30) + bytes(100)),
+        (Vector(OPTION), uleb128(2**30) + bytes(100)),
         (Vector(Scalar.U8), b"\x80\x00"),
         (Vector(Scalar.U8), b"\xff\xff\xff\xff\xff\xff\xff\xff"),
     ],
 )
 def test_bytes_that_are_no_value_are_refused(type_: Type, data: bytes) -> None:
-    with pytest.raises(BadBcs):
+    with pytest.raises(InvalidBcs):
         Package(PACKAGE).decode(type_, data)
 
 

@@ -16,10 +16,10 @@ import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
+from committee import bcs
 from committee.bls import SecretKey
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable, TransactionUnknown
 from committee.key_files import write_secret
-from committee.ledger.sui import bcs
 from committee.ledger.sui.deployment import SuiDeployment
 from committee.ledger.sui.gas import Gassing
 from committee.ledger.sui.grpc import SuiRpc

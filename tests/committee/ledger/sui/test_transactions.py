@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pysui.sui.sui_bcs import bcs as pysui_bcs
 
-from committee.ledger.sui import bcs
+from committee import bcs
 from committee.ledger.sui.transactions import (
     GAS_COIN,
     Draft,
