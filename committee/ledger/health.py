@@ -10,9 +10,11 @@ port, and nothing else of them may stand in a message; `EndpointHealth.quote` ta
 
 from __future__ import annotations
 
+import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import TypeVar
 from urllib.parse import parse_qsl, unquote
 
 from committee.backoff import next_pause_s
@@ -27,6 +29,9 @@ PROBE_AFTER_S = 5.0
 """An endpoint is asked again this long after its failure, if there is no better one."""
 RETRY_AFTER_LIMIT_S = 30.0
 """An endpoint that asks for a longer pause gets this one."""
+REST_WAITED_S = 1.0
+"""When every endpoint rests longer, a request fails at once instead of waiting; and a revert stands. An endpoint that
+is busy (`EndpointFault.is_busy`) is waited for within the request's time limit."""
 CHAIN_CHECK_INTERVAL_S = 60.0
 """Time after which an endpoint is asked anew which chain it serves; it is asked after each of its failures too,
 but for those that say that it was asked too often."""
@@ -127,6 +132,29 @@ class EndpointHealth:
         for secret in self._secrets:
             text = text[:QUOTED_CHARACTERS].replace(secret, "…")
         return printable(text)
+
+
+Known = TypeVar("Known", bound=EndpointHealth)
+
+
+async def rested(able: Sequence[Known], deadline: float) -> Known:
+    """Return the endpoint to ask: the first that does not rest, else the first whose rest is over soon.
+
+    `deadline` is when the request's time is over. Raises `LedgerUnavailable` when all rest for too long.
+    """
+    now = asyncio.get_running_loop().time()
+    for endpoint in able:
+        if endpoint.rest_s(now, is_alone=False) <= 0:
+            return endpoint
+    endpoint = min(able, key=lambda one: one.rest_s(now, is_alone=True))
+    rest_s = endpoint.rest_s(now, is_alone=True)
+    is_busy = endpoint.trouble is not None and endpoint.trouble.is_busy
+    if rest_s > (max(deadline - now, REST_WAITED_S) if is_busy else REST_WAITED_S):
+        raise LedgerUnavailable(
+            f"every endpoint of the chain rests, {endpoint} for {rest_s:.1f} s: {endpoint.trouble}"
+        )
+    await asyncio.sleep(max(rest_s, 0))
+    return endpoint
 
 
 def _secrets(url: str, headers: Mapping[str, str]) -> tuple[str, ...]:

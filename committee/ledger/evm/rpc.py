@@ -29,7 +29,7 @@ from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger.evm import answers, jsonrpc
 from committee.ledger.evm.endpoints import Endpoint
 from committee.ledger.evm.refusals import AskedTooMuch, EndpointError, Lacking
-from committee.ledger.health import EndpointFault
+from committee.ledger.health import REST_WAITED_S, EndpointFault, rested
 from committee.ledger.providers import Providers, listed
 
 First = TypeVar("First")
@@ -43,9 +43,6 @@ TRIES = 3
 request may be repeated: a transaction is known by its hash, and all others only read."""
 ENDPOINTS_IN_LIMIT = 3
 """Number of endpoints that can hang, one after the other, within a request's time limit."""
-REST_WAITED_S = 1.0
-"""When every endpoint rests longer, a request fails at once instead of waiting; and a revert stands. An endpoint that
-is busy (`EndpointFault.is_busy`) is waited for within the request's time limit."""
 OPINION_LIMIT_S = 3.0
 """Time limit for an endpoint whose answer is only compared with another's."""
 
@@ -118,12 +115,11 @@ class Rpc(AsyncJSONBaseProvider):
             return await self._ask(method, body, read_answer, -1, len(parameters) > 1)
         except LedgerUnavailable as error:
             troubles = [endpoint.trouble for endpoint in self.endpoints]
-            if len(parameters) == 1 or not all(
-                trouble is not None and trouble.is_busy for trouble in troubles
-            ):
+            are_busy = all(trouble is not None and trouble.is_busy for trouble in troubles)
+            if len(parameters) == 1 or not are_busy:
                 raise
             for endpoint in self.endpoints:
-                endpoint.served()  # fewer need not wait for as long as so many did in vain
+                endpoint.served()  # the rest that each refusal lengthened is not for a smaller batch
             raise AskedTooMuch(str(error)) from None
 
     async def second_opinion(
@@ -271,7 +267,7 @@ class Rpc(AsyncJSONBaseProvider):
                 able = [endpoint for endpoint in able if endpoint.rest_s(clock(), is_alone=False) <= waited_s]
             if not able:
                 break
-            endpoint = await self._rested(able, deadline)
+            endpoint = await rested(able, deadline)
             asked_at = clock()
             limit_s = min(REQUEST_LIMIT_S / min(len(self.endpoints), ENDPOINTS_IN_LIMIT), deadline - asked_at)
             if limit_s <= 0:
@@ -303,22 +299,6 @@ class Rpc(AsyncJSONBaseProvider):
         if trouble is None:
             raise LedgerUnavailable(f"no endpoint answered {method} within {REQUEST_LIMIT_S:g} s: {self}")
         raise trouble
-
-    async def _rested(self, able: Sequence[Endpoint], deadline: float) -> Endpoint:
-        """Return the endpoint to ask: the first that does not rest, else the first whose rest is over soon."""
-        now = asyncio.get_running_loop().time()
-        for endpoint in able:
-            if endpoint.rest_s(now, is_alone=False) <= 0:
-                return endpoint
-        endpoint = min(able, key=lambda one: one.rest_s(now, is_alone=True))
-        rest_s = endpoint.rest_s(now, is_alone=True)
-        is_busy = endpoint.trouble is not None and endpoint.trouble.is_busy
-        if rest_s > (max(deadline - now, REST_WAITED_S) if is_busy else REST_WAITED_S):
-            raise LedgerUnavailable(
-                f"every endpoint of the chain rests, {endpoint} for {rest_s:.1f} s: {endpoint.trouble}"
-            )
-        await asyncio.sleep(max(rest_s, 0))
-        return endpoint
 
     async def _ask_one(
         self,

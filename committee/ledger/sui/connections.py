@@ -193,7 +193,9 @@ class Endpoint(EndpointHealth):
         """Return the error of a call that failed. Its words are the endpoint's, but for its secrets."""
         if isinstance(error, GRPCError):
             told = f"{self} answered {what} with {error.status.name}: {self.quote(error.message or 'no message')}"
-            return CallRefused(told, error.status) if error.status in REFUSALS else EndpointFault(told)
+            if error.status in REFUSALS:
+                return CallRefused(told, error.status)
+            return EndpointFault(told, is_busy=error.status is Status.RESOURCE_EXHAUSTED)
         if isinstance(error, AnswerTooLarge):
             return AnswerTooLarge(f"{self} answered {what} with {error}")
         self._disconnect()

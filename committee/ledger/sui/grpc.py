@@ -8,13 +8,13 @@ reading raises is a fault of the endpoint, so another one is asked.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from copy import copy
 from typing import TypeVar
 
 from committee.errors import LedgerError, LedgerUnavailable
-from committee.ledger.health import EndpointFault
+from committee.ledger.health import EndpointFault, rested
 from committee.ledger.providers import Providers, listed
 from committee.ledger.sui.connections import ANSWER_LIMIT_BYTES, AnswerTooLarge, CallRefused, Endpoint
 from committee.ledger.sui.digests import digest_text, read_digest
@@ -26,12 +26,11 @@ Result = TypeVar("Result")
 REQUEST_LIMIT_S = 15.0
 """No request takes longer, retries included."""
 TRIES = 3
-"""Tries of a request with one endpoint; each further endpoint adds one. Every request may be repeated: a transaction is
+"""Tries of a request with one endpoint; each further endpoint adds one, as does each answer of a busy one. Every
+request may be repeated: a transaction is
 known by its digest, and all others only read."""
 ENDPOINTS_IN_LIMIT = 3
 """Number of endpoints that can hang, one after the other, within a request's time limit."""
-REST_WAITED_S = 1.0
-"""When every endpoint rests longer, a request fails at once instead of waiting."""
 
 
 class SuiRpc:
@@ -90,14 +89,16 @@ class SuiRpc:
         passed_over: dict[Endpoint, LedgerError] = {}
         trouble: LedgerUnavailable | None = None
         failures = dict.fromkeys(self.endpoints, 0)
-        for _ in range(TRIES + len(self.endpoints) - 1 if is_repeatable else 1):
+        tries = TRIES + len(self.endpoints) - 1 if is_repeatable else 1
+        while tries > 0:
+            tries -= 1
             able = [endpoint for endpoint in self.endpoints if endpoint not in passed_over]
             able.sort(key=failures.__getitem__)
             if passed_over:  # an endpoint has answered already: one that rests is not waited for
                 able = [endpoint for endpoint in able if endpoint.rest_s(clock(), is_alone=False) <= 0]
             if not able:
                 break
-            endpoint = await self._rested(able, clock)
+            endpoint = await rested(able, deadline)
             asked_at = clock()
             limit_s = min(REQUEST_LIMIT_S / min(len(self.endpoints), ENDPOINTS_IN_LIMIT), deadline - asked_at)
             if limit_s <= 0:
@@ -110,6 +111,7 @@ class SuiRpc:
                 endpoint.failed(fault, asked_at, clock())
                 failures[endpoint] += 1
                 trouble = fault
+                tries += is_repeatable and fault.is_busy
         if passed_over:
             raise next(iter(passed_over.values()))
         if trouble is None:
@@ -153,21 +155,6 @@ class SuiRpc:
         self._is_closed = True
         for endpoint in self.endpoints:
             endpoint.close()
-
-    async def _rested(self, able: Sequence[Endpoint], clock: Callable[[], float]) -> Endpoint:
-        """Return the endpoint to ask: the first that does not rest, else the first whose rest is over soon."""
-        now = clock()
-        for endpoint in able:
-            if endpoint.rest_s(now, is_alone=False) <= 0:
-                return endpoint
-        endpoint = min(able, key=lambda one: one.rest_s(now, is_alone=True))
-        rest_s = endpoint.rest_s(now, is_alone=True)
-        if rest_s > REST_WAITED_S:
-            raise LedgerUnavailable(
-                f"every endpoint of the chain rests, {endpoint} for {rest_s:.1f} s: {endpoint.trouble}"
-            )
-        await asyncio.sleep(max(rest_s, 0))
-        return endpoint
 
     async def _ask_one(
         self,

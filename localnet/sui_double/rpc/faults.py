@@ -11,6 +11,8 @@ class Faults:
 
     is_down: bool = False
     """Every call and every open stream ends with UNAVAILABLE."""
+    busy_answers: int = 0
+    """Number of calls, from now on, that end with RESOURCE_EXHAUSTED."""
     is_silent: bool = False
     """No call is answered, and none ends by itself."""
     checkpoint_lag: int = 0

@@ -163,6 +163,9 @@ class SuiDouble:
             await asyncio.Event().wait()  # until the client gives up, or the server stops
         if self.faults.is_down:
             raise GRPCError(Status.UNAVAILABLE, "the node is down, as the test wants it")
+        if self.faults.busy_answers:
+            self.faults.busy_answers -= 1
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, "the node is asked too often, as the test wants it")
 
 
 def _listening(port: int) -> socket.socket:

@@ -25,7 +25,7 @@ from committee.errors import LedgerError, LedgerUnavailable
 from committee.ledger.providers import Provider, Providers
 from committee.ledger.sui.connections import AnswerTooLarge, CallRefused
 from committee.ledger.sui.digests import digest_text, read_digest
-from committee.ledger.sui.grpc import SuiRpc
+from committee.ledger.sui.grpc import TRIES, SuiRpc
 from committee.ledger.sui.methods import GET_SERVICE_INFO
 from committee.ledger.sui.wire import v2
 from localnet.sui_double.chain import Chain
@@ -104,6 +104,17 @@ async def test_chain_is_unavailable_when_all_endpoints_are_down(
     async with Connected([first.url, second.url], chain) as rpc:
         with pytest.raises(LedgerUnavailable, match=r"http://127.*UNAVAILABLE: the node is down"):
             await height(rpc)
+
+
+async def test_a_lone_endpoint_that_was_asked_too_often_is_waited_for(
+    chain: Chain, first: SuiDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("committee.ledger.health.FIRST_REST_S", 0.002)
+    async with Connected(first.url, chain) as rpc:
+        await height(rpc)
+        first.faults.busy_answers = 2 * TRIES
+        assert await height(rpc) == 0
+        assert not first.faults.busy_answers
 
 
 async def test_endpoint_that_nothing_listens_at_is_unavailable(chain: Chain) -> None:
