@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from committee.errors import LedgerError
 from committee.files import read_settings
 from committee.untrusted import InvalidJson, parse_json
+
+Deployment = TypeVar("Deployment")
 
 MAX_MANIFEST_BYTES = 1 << 16
 MAX_MANIFEST_BRACKETS = 16
@@ -46,11 +49,13 @@ def require_fields(values: dict[str, Any], names: set[str]) -> None:
         raise LedgerError(f"deployment manifest must have exactly the fields {', '.join(sorted(names))}")
 
 
-def manifest_text(path: Path) -> str:
-    """Return the text of a manifest file. Raises `LedgerError` naming the file."""
+def load_manifest(path: Path, from_json: Callable[[str], Deployment]) -> Deployment:
+    """Return what `from_json` makes of a manifest file. Raises `LedgerError` naming the file."""
     try:
-        return read_settings(path, MAX_MANIFEST_BYTES)
+        return from_json(read_settings(path, MAX_MANIFEST_BYTES))
     except OSError as error:
         raise LedgerError(f"cannot read the deployment manifest {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise LedgerError(f"cannot read the deployment manifest {path}: {error}") from None
+    except LedgerError as error:
+        raise LedgerError(f"{path}: {error}") from None

@@ -14,7 +14,7 @@ from eth_utils.crypto import keccak
 from committee.errors import LedgerError
 from committee.files import write_whole
 from committee.ledger.evm import answers
-from committee.ledger.manifest import ChainKind, manifest_text, read_manifest, require_fields
+from committee.ledger.manifest import ChainKind, load_manifest, read_manifest, require_fields
 
 DEVELOPMENT_CHAIN_ID = 31337
 """The id of development chains: one miner makes their blocks, and the newest block stays."""
@@ -159,11 +159,7 @@ class Deployment:
     @classmethod
     def load(cls, path: Path) -> Deployment:
         """Read a manifest file. Raises `LedgerError` naming the file."""
-        text = manifest_text(path)
-        try:
-            return cls.from_json(text)
-        except LedgerError as error:
-            raise LedgerError(f"{path}: {error}") from None
+        return load_manifest(path, cls.from_json)
 
     def save(self, path: Path) -> None:
         """Write a new manifest file, whole or not at all. Raises `OSError`, also when it exists."""

@@ -11,7 +11,7 @@ from eth_utils.crypto import keccak
 
 from committee.errors import LedgerError
 from committee.files import write_whole
-from committee.ledger.manifest import KIND, ChainKind, manifest_text, read_manifest, require_fields
+from committee.ledger.manifest import KIND, ChainKind, load_manifest, read_manifest, require_fields
 
 ID = re.compile(r"0x[0-9a-f]{64}")
 """32 bytes in a manifest."""
@@ -59,11 +59,7 @@ class SuiDeployment:
     @classmethod
     def load(cls, path: Path) -> SuiDeployment:
         """Read a manifest file. Raises `LedgerError` naming the file."""
-        text = manifest_text(path)
-        try:
-            return cls.from_json(text)
-        except LedgerError as error:
-            raise LedgerError(f"{path}: {error}") from None
+        return load_manifest(path, cls.from_json)
 
     def save(self, path: Path) -> None:
         """Write a new manifest file, whole or not at all. Raises `OSError`, also when it exists."""
