@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from typing import Any
@@ -170,6 +170,14 @@ class Deployment:
             *(bls.proof_of_possession(key, f"0x{OWNER.hex()}", DOMAIN), 1000, OWNER, self.clock),
         )
         return owner_cap, operator_cap
+
+    def begin_with(self, amounts: Sequence[int]) -> list[Value]:
+        """Begin the first period with a node for each amount, staked with it; return the operators' capabilities."""
+        caps = [self.add_node(place)[1] for place in range(len(amounts))]
+        for node_id, amount in enumerate(amounts, 1):
+            self.stake(node_id, amount)
+        self.begin_period()
+        return caps
 
     def stake(self, node_id: int, amount: int) -> Ref:
         """Stake on a node; return the stake."""

@@ -38,10 +38,7 @@ class Round(Deployment):
 
     def __init__(self) -> None:
         super().__init__()
-        self.caps = [self.add_node(place)[1] for place in range(len(STAKES))]
-        for place, stake in enumerate(STAKES):
-            self.stake(place + 1, stake * UNIT)
-        self.begin_period()
+        self.caps = self.begin_with([stake * UNIT for stake in STAKES])
 
     @property
     def epoch(self) -> int:

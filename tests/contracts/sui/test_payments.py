@@ -31,10 +31,7 @@ class Payday(Deployment):
 
     def __init__(self) -> None:
         super().__init__()
-        self.caps = [self.add_node(place)[1] for place in range(len(STAKES))]
-        for place, stake in enumerate(STAKES):
-            self.stake(place + 1, stake * UNIT)
-        self.begin_period()
+        self.caps = self.begin_with([stake * UNIT for stake in STAKES])
         self.started_s = Fields("timeline", "Timeline", self.system_state["timeline"])["started_at_s"]
         self.bought = 0
         dear = self.terms(Terms(PRICE, 7, 1 << 40))
