@@ -56,7 +56,7 @@ class NodeReader:
         return found[0]
 
     async def _read(self, wanted: Callable[[int], Sequence[int]]) -> list[RegisteredNode]:
-        """Return the nodes that are wanted of so many, by node id."""
+        """Return nodes; `wanted` is told how many there are, and names the ids. They come in its order."""
 
         async def read(objects: Objects, shared: list[ObjectVersion]) -> list[RegisteredNode]:
             system = await self._state.state_of(objects, shared[0], "system", "System")
