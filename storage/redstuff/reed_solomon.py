@@ -69,14 +69,14 @@ class Code:
     def original_sums(self) -> Ints:
         """For each position `x` the logarithm of the product of `x - y` over some other positions `y`.
 
-        These are the positions of the originals, and those that are zero by definition.
+        These are the positions of the originals, and of the zeros behind them (`_zeros`).
         """
         vanishing = self._zeros()
         vanishing[self.places[: self.k]] = 1
         return _log_sums(vanishing)
 
     def _zeros(self) -> Ints:
-        """Return 1 for each position whose symbol is zero by definition, 0 for the others."""
+        """Return 1 for each position behind the originals in their blocks, which hold zeros; 0 for all others."""
         zeros = np.zeros(_power_of_two(self.positions), np.int64)
         if self.high:
             zeros[self.m + self.k :] = 1

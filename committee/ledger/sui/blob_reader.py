@@ -85,7 +85,7 @@ class BlobReader:
     async def _listed(
         self, objects: Objects, blobs: Mapping[str, Any], numbers: Sequence[int]
     ) -> list[dict[str, Any]]:
-        """Return what the list has of these objects, of those that are on it."""
+        """Return the list's entries of these objects; what is not on the list has none."""
         table: Keyed = blobs["listed"]
         keys = [bcs.u64(number) for number in numbers]
         type_ = self._package.type("blobs", "Listed")

@@ -231,7 +231,7 @@ def object_of(message: v2.Object | None) -> ObjectVersion:
 
 
 def mark_of(checkpoint: v2.Checkpoint | None) -> BlockMark:
-    """Return what names a checkpoint. Raises `ValueError`."""
+    """Return a checkpoint's number and digest. Raises `ValueError` when it has none, or a digest that is no digest."""
     if checkpoint is None or checkpoint.sequence_number is None:
         raise ValueError("a checkpoint without a number")
     return BlockMark(checkpoint.sequence_number, read_digest(checkpoint.digest))

@@ -116,7 +116,7 @@ class Draft:
     ) -> bytes:
         """Return the transaction's bytes, valid up to an epoch of the chain.
 
-        `owned` has the versions of the objects that it owns; `shared_since` the version in which each shared one became
+        `owned` has the versions of the sender's objects, `shared_since` the version in which each shared object became
         shared.
         """
         inputs = [_input_bytes(given, owned, shared_since) for given in self._inputs]

@@ -62,9 +62,9 @@ def begins_at_s(state: EpochState, period_s: int, turn_s: int) -> int:
 def fellows_asked_until_s(round_: Round, now_s: int) -> int:
     """Return until when, in the chain's seconds, a member that asks fellows to sign now may wait for them.
 
-    Before `prove_by_s` that is `prove_by_s`. In the first half of the time for answers it is the middle of that time,
-    so that who has no certificate then can still answer on chain. In the second half, in which a member answers on
-    chain first and asks fellows afterwards, it is `answer_by_s`.
+    Who asks before `prove_by_s` may wait until then; who asks in the first half of the time for answers, until the
+    middle of that time, to answer on chain if there is no certificate. In the second half a member answers on chain
+    first and asks fellows afterwards, until `answer_by_s`.
     """
     middle_s = (round_.prove_by_s + round_.answer_by_s) // 2
     return next((end_s for end_s in (round_.prove_by_s, middle_s) if now_s < end_s), round_.answer_by_s)

@@ -139,8 +139,8 @@ class StoreIndex:
     def require_sound(self, is_to_end: Callable[[], bool] = lambda: False) -> None:
         """Read all of the index, and raise `StoreDamaged`, as `require_whole` does then, unless SQLite finds it whole.
 
-        Where the disk has changed a key, rows are not found by theirs any more. That shows here alone. With `is_to_end`
-        it ends, by `StoreError`.
+        A row whose key the disk has changed is not found by either key, and no other check shows that. Raises
+        `StoreError` soon after `is_to_end` returns true.
         """
         self._check_open()
         what = f"cannot check the index of {self._folder}"
