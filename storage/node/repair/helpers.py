@@ -75,6 +75,22 @@ class _Request:
         return asyncio.get_running_loop().time() - self.since
 
 
+class LatestAnswers:
+    """How long the latest answers of peers have taken."""
+
+    def __init__(self) -> None:
+        self._took_s: deque[float] = deque(maxlen=ANSWERS_REMEMBERED)
+
+    def add(self, took_s: float) -> None:
+        """Take note of an answer."""
+        self._took_s.append(took_s)
+
+    @property
+    def long_s(self) -> float | None:
+        """TIMES_THE_USUAL of the time that answers usually take; None before the first one."""
+        return TIMES_THE_USUAL * median(self._took_s) if self._took_s else None
+
+
 class Helpers:
     """The peers as givers of symbols."""
 
@@ -85,15 +101,13 @@ class Helpers:
         self._reputation = reputation
         self._budget = budget
         self.courier = Courier(peers, budget)
-        self._took_s: deque[float] = deque(maxlen=ANSWERS_REMEMBERED)
-        """How long the latest answers have taken."""
+        self._latest = LatestAnswers()
 
     @property
     def overtaken_after_s(self) -> float:
         """After how many seconds a request is overtaken, by how long the latest answers have taken."""
-        if not self._took_s:
-            return FIRST_TIMES * OVERTAKEN_AFTER_S
-        return max(OVERTAKEN_AFTER_S, TIMES_THE_USUAL * median(self._took_s))
+        long_s = self._latest.long_s
+        return FIRST_TIMES * OVERTAKEN_AFTER_S if long_s is None else max(OVERTAKEN_AFTER_S, long_s)
 
     async def fetch(self, gathering: Gathering, avoiding: Collection[int]) -> None:
         """Ask helpers until nothing is lacking; `avoiding` are node ids not to be asked.
@@ -230,7 +244,7 @@ class Helpers:
 
     def note_time(self, seconds: float) -> None:
         """Note how long an answer has taken."""
-        self._took_s.append(seconds)
+        self._latest.add(seconds)
 
     def take_in(self, gathering: Gathering, member: Member, shards: Sequence[int], answer: Answer) -> None:
         """Add a member's symbols of these shards to the gathering, unless they are none of the blob's."""

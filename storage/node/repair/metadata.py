@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
-from statistics import median
 from weakref import WeakValueDictionary
 
 from committee.membership import Member
@@ -13,7 +12,7 @@ from storage.client.errors import NodeError, NodeFailure, name_failures
 from storage.node.budgets import Budget
 from storage.node.fail_points import fail_point
 from storage.node.peers import Peers
-from storage.node.repair.helpers import ANSWERS_REMEMBERED, TIMES_THE_USUAL, RepairError
+from storage.node.repair.helpers import LatestAnswers, RepairError
 from storage.node.repair.reputation import Reputation
 from storage.node.store import SliverStore
 from storage.node.threads import Threads
@@ -52,8 +51,7 @@ class MetadataOfBlobs:
         self._kept: OrderedDict[bytes, BlobMetadata] = OrderedDict()
         self._fetching: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         """One lock for each blob whose metadata is being fetched, so that nothing is fetched twice."""
-        self._took_s: deque[float] = deque(maxlen=ANSWERS_REMEMBERED)
-        """How long the latest answers have taken."""
+        self._latest = LatestAnswers()
 
     async def get(self, blob_id: bytes) -> BlobMetadata:
         """Return a blob's metadata, stored or fetched. Raises `RepairError` when no peer gives it."""
@@ -120,6 +118,7 @@ class MetadataOfBlobs:
             return await self._peers.client(member).metadata(blob_id, METADATA_LIMIT_S)
         finally:
             took_s = clock() - began_s
-            if self._took_s and took_s > max(SLOW_S, TIMES_THE_USUAL * median(self._took_s)):
+            long_s = self._latest.long_s
+            if long_s is not None and took_s > max(SLOW_S, long_s):
                 self._reputation.kept_waiting(member)
-            self._took_s.append(took_s)
+            self._latest.add(took_s)

@@ -70,8 +70,6 @@ class Invalidation:
         self._peers = peers
         self._secret = secret
         self._met: dict[bytes, _Met] = {}
-        self._proofs_bytes = 0
-        """Of the proofs in `_met`."""
         self._at_work: set[bytes] = set()
         """Blobs of which signatures are being gathered or posted."""
         self._more = asyncio.Event()
@@ -82,10 +80,9 @@ class Invalidation:
         if blob_id in self._met or len(self._met) >= MOST_MET:
             return
         proof = blob.proof.to_bcs()
-        if self._met and self._proofs_bytes + len(proof) > PROOFS_BYTES:
+        if self._met and sum(len(one.proof) for one in self._met.values()) + len(proof) > PROOFS_BYTES:
             return
         self._met[blob_id] = _Met(blob_id, blob.proof.axis, proof, time.monotonic())
-        self._proofs_bytes += len(proof)
         self._more.set()
 
     async def run(self) -> None:
@@ -105,7 +102,7 @@ class Invalidation:
         if met.blob_id in self._at_work or self._met.get(met.blob_id) is not met:
             return  # seen to, or forgotten since the round of looks began
         if self._view.is_invalid(met.blob_id) or not self._view.is_registered(met.blob_id):
-            self._forget(met)
+            del self._met[met.blob_id]
             return
         waited_s = time.monotonic() - met.at_s
         turn = self._rota.turn(f"invalidate {met.blob_id.hex()}", waited_s, longest_round_s=LONGEST_ROUND_S)
@@ -119,14 +116,10 @@ class Invalidation:
     async def _see_to(self, met: _Met) -> None:
         try:
             if await self._invalidate(met):
-                self._forget(met)
+                del self._met[met.blob_id]
         finally:
             self._at_work.discard(met.blob_id)
             self._more.set()  # there is room for the next
-
-    def _forget(self, met: _Met) -> None:
-        del self._met[met.blob_id]
-        self._proofs_bytes -= len(met.proof)
 
     async def _invalidate(self, met: _Met) -> bool:
         """Gather signatures and post them; return whether the chain has the blob invalid, else try again."""
