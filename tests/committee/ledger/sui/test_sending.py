@@ -7,17 +7,12 @@ import random
 import secrets
 import signal
 import sys
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from grpclib.const import Status
-from grpclib.exceptions import GRPCError
 
-from committee import bcs
-from committee.bls import SecretKey
 from committee.errors import LedgerError, LedgerRefused, LedgerUnavailable, TransactionUnknown
 from committee.key_files import write_secret
 from committee.ledger.sui.deployment import SuiDeployment
@@ -29,138 +24,15 @@ from committee.ledger.sui.outcomes import Failure, Outcome, refusal_of
 from committee.ledger.sui.package import Package
 from committee.ledger.sui.sending import Sent, SuiSender
 from committee.ledger.sui.signed import Signed
-from committee.ledger.sui.transactions import GAS_COIN, Draft, Owned, Pure, Shared
-from committee.ledger.sui.wire import v2
-from localnet.sui_double.chain import Chain
 from localnet.sui_double.rpc.server import SuiDouble
-from localnet.sui_double.transactions import OwnedInput, read_transaction
+from tests.committee.ledger.sui.accounts import Account, Submitted, epoch_of
 from tests.committee.ledger.sui.registered import newest
-from tests.contracts.sui.network import Network, written
+from tests.contracts.sui.network import Network
 from tests.localnet.sui_double.packages import needs_framework
-from tests.localnet.sui_double.wallet import Wallet
 
-pytestmark = needs_framework
+pytestmark = [needs_framework, pytest.mark.usefixtures("short_pauses")]
 
-OTHER = bytes([0xEE]) * 32
 KILLED = Path(__file__).parent / "killed.py"
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("committee.ledger.health.FIRST_REST_S", 0.001)
-    monkeypatch.setattr("committee.ledger.health.LONGEST_REST_S", 0.01)
-    monkeypatch.setattr("committee.ledger.sui.sending.FIRST_POLL_S", 0.001)
-    monkeypatch.setattr("committee.ledger.sui.sending.LONGEST_POLL_S", 0.02)
-
-
-class Submitted:
-    """All that was handed to the chain, and what of it was executed."""
-
-    def __init__(self, chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.users: dict[tuple[bytes, int], set[bytes]] = defaultdict(set)
-        """(object, version) → digests of the transactions that use it and were handed over."""
-        self.handed_over: list[bytes] = []
-        self.losses = 0
-        """Transactions, from now on, that do not arrive."""
-        self._submit = chain.submit
-        monkeypatch.setattr(Chain, "submit", self)
-
-    def __call__(self, data: bytes, signatures: list[bytes]) -> Any:
-        transaction = read_transaction(data)
-        refs = [one.ref for one in transaction.inputs if isinstance(one, OwnedInput)]
-        for ref in (*refs, *transaction.gas.coins):
-            self.users[ref.id, ref.version].add(transaction.digest)
-        self.handed_over.append(transaction.digest)
-        if self.losses:
-            self.losses -= 1
-            raise GRPCError(Status.UNAVAILABLE, "it is lost on the way")
-        return self._submit(data, signatures)
-
-    def check(self) -> None:
-        """Fail if two transactions of one version of an object were ever handed over."""
-        assert [users for users in self.users.values() if len(users) > 1] == []
-
-
-class Account:
-    """An account that operates a node, and a folder for what it signs."""
-
-    _number = 0
-
-    def __init__(self, network: Network, rpc: SuiRpc, package: Package, folder: Path) -> None:
-        Account._number += 1
-        self.network, self.rpc, self.package, self.folder = network, rpc, package, folder
-        self.key = SuiKey.generate()
-        network.chain.fund(self.key.address)
-        self.owner = Wallet(network.chain, f"owner of {Account._number}")
-        draft = self.owner.draft()
-        caps = network.register(draft, self.owner.address, SecretKey(5000 + Account._number))
-        draft.transfer(self.owner.address, caps[0])
-        draft.transfer(self.key.address, caps[1])
-        effects = self.owner.succeed(draft)
-        self.owner_cap, self.cap = written(effects, "OwnerCap").id, written(effects, "OperatorCap").id
-
-    def sender(self, folder: Path | None = None) -> SuiSender:
-        return SuiSender(self.rpc, self.key, self.package, folder or self.folder)
-
-    def move(self, address: str) -> Draft:
-        """Return the transaction that changes where the node is reached."""
-        draft = Draft()
-        draft.call(
-            self.network.package,
-            "registry::change_network_address",
-            Shared(self.network.registry.id, is_mutable=True),
-            Owned(self.cap),
-            Pure(bcs.text(address)),
-            Pure(bcs.sequence(bytes(32))),
-        )
-        return draft
-
-    def pay(self, mist: int) -> Draft:
-        """Return the transaction that gives another account something."""
-        draft = Draft()
-        draft.transfer(OTHER, draft.split(GAS_COIN, mist))
-        return draft
-
-    def replace_operator(self) -> None:
-        """Take the capability's meaning from it, as the node's owner."""
-        draft = self.owner.draft()
-        registry = draft.object(self.network.registry.id)
-        replaced = draft.call(
-            self.network.package, "registry::replace_operator", registry, draft.object(self.owner_cap)
-        )
-        draft.transfer(self.owner.address, replaced)
-        self.owner.succeed(draft)
-
-    def paid(self) -> list[int]:
-        """Return what the other account has got from this one, sorted."""
-        chain = self.network.chain
-        return sorted(
-            int.from_bytes(coin.contents[32:], "little")
-            for coin in chain.objects.owned_by(OTHER)
-            if read_transaction_of(chain, coin.previous_transaction) == self.key.address
-        )
-
-
-def read_transaction_of(chain: Chain, digest: bytes) -> bytes:
-    """Return who sent a transaction."""
-    return chain.ledger.transactions[digest].effects.transaction.sender
-
-
-@pytest.fixture
-def submitted(network: Network, monkeypatch: pytest.MonkeyPatch) -> Submitted:
-    return Submitted(network.chain, monkeypatch)
-
-
-@pytest.fixture
-def account(network: Network, rpc: SuiRpc, package: Package, tmp_path: Path) -> Account:
-    return Account(network, rpc, package, tmp_path / "signed")
-
-
-@pytest.fixture
-def sender(account: Account) -> Iterator[SuiSender]:
-    sender = account.sender()
-    yield sender
-    sender.close()
 
 
 async def test_transaction_succeeds_in_a_checkpoint(
@@ -288,110 +160,6 @@ async def test_killed_process_loses_nothing_and_repeats_nothing(
     assert account.paid()[-1] == 22
     submitted.check()
     following.close()
-
-
-async def test_cancelled_transaction_is_brought_to_its_end(
-    account: Account, sender: SuiSender, submitted: Submitted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun = asyncio.Event()
-
-    async def hang(_: Signed) -> Any:
-        begun.set()
-        await asyncio.Event().wait()
-
-    with monkeypatch.context() as patched:
-        patched.setattr(sender, "_hand_over", hang)
-        sending = asyncio.create_task(sender.send("pay", account.pay(23)))
-        await begun.wait()
-        sending.cancel()
-        with pytest.raises(asyncio.CancelledError) as cancelled:
-            await sending
-    assert "(pay) may still be executed" in cancelled.value.__notes__[0]
-    await sender.send("pay", account.pay(24))
-    assert account.paid() == [23, 24]
-    submitted.check()
-
-
-async def test_version_that_another_machine_used_is_seen(
-    account: Account, sender: SuiSender, tmp_path: Path, submitted: Submitted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of two folders each knows nothing of the other: the transaction that comes too late is put together anew."""
-    stranger, hand_over = account.sender(tmp_path / "elsewhere"), sender._hand_over
-    overtaking = [account.pay(31), account.pay(32)]
-
-    async def late(signed: Signed) -> Any:
-        if overtaking:
-            for draft in overtaking:
-                await stranger._end(await stranger._sign("pay", draft), was_sent=False)
-            overtaking.clear()
-        return await hand_over(signed)
-
-    monkeypatch.setattr(sender, "_hand_over", late)
-    await sender.send("pay", account.pay(33))
-    assert account.paid() == [31, 32, 33]
-    assert sender._signed.open() == []
-    stranger.close()
-
-
-async def test_executed_transaction_is_not_taken_for_overtaken(
-    account: Account, sender: SuiSender, tmp_path: Path
-) -> None:
-    """An endpoint that does not know a transaction any more still shows what became of its objects."""
-    stranger = account.sender(tmp_path / "elsewhere")
-    late = await stranger._sign("pay", account.pay(34))
-    signed = await sender._sign("pay", account.pay(35))
-    await sender._end(signed, was_sent=False)
-    await sender.send("pay", account.pay(36))
-    await sender.send("pay", account.pay(37))
-    assert not await sender._is_overtaken(signed)
-    assert await stranger._is_overtaken(late)
-    stranger.close()
-
-
-async def test_expired_transaction_frees_its_versions(
-    network: Network,
-    account: Account,
-    sender: SuiSender,
-    submitted: Submitted,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    hand_over = sender._hand_over
-
-    async def too_late(signed: Signed) -> Any:
-        network.chain.advance_epoch()
-        monkeypatch.setattr(sender, "_hand_over", hand_over)
-        return await hand_over(signed)
-
-    monkeypatch.setattr(sender, "_hand_over", too_late)
-    await sender.send("pay", account.pay(41))
-    assert account.paid() == [41]
-    first, second = submitted.handed_over
-    assert first != second, "the one that expired, and one of the next epoch with the same coin"
-
-
-async def test_transaction_expires_by_the_word_of_all_endpoints(
-    network: Network, double: SuiDouble, account: Account, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One endpoint alone that tells of a later epoch gives no version free."""
-    epoch = network.chain.epoch
-    liars = [SuiDouble(network.chain) for _ in range(2)]
-    for liar in liars:
-        monkeypatch.setattr(liar._service, "get_epoch", epoch_of(epoch + 1))
-    async with liars[0] as first, liars[1] as second:
-        for urls, is_expired in (([first.url, double.url], False), ([first.url, second.url], True)):
-            account.rpc = SuiRpc(urls, network.chain.id)
-            sender = account.sender()
-            signed = Signed(bytes(32), "pay", b"data", b"signature", epoch)
-            assert await sender._is_expired(signed) == is_expired
-            sender.close()
-            await account.rpc.close()
-
-
-def epoch_of(number: int, price: int = 1000) -> Callable[[Any], Awaitable[Any]]:
-    async def answer(_: Any) -> Any:
-        return v2.GetEpochResponse(epoch=v2.Epoch(epoch=number, reference_gas_price=price))
-
-    return answer
 
 
 async def test_many_coins_become_one(network: Network, account: Account, sender: SuiSender) -> None:
