@@ -149,7 +149,7 @@ class Provers(Twins):
         """Return what is shown of a position: an honest opening, one that is changed, or nothing."""
         own = self.member(node_id)
         opening = own.opening(position)
-        if self.draw.random() < 0.1:
+        if self.draw.random() < 0.15:
             name = self.draw.choice([name for name in MUTATIONS if name not in UNFIT])
             if opening.index or name != "another index":
                 return MUTATIONS[name][0](opening)

@@ -20,6 +20,11 @@ def with_one_flipped(path: tuple[bytes, ...]) -> tuple[bytes, ...]:
     return (*path[:-1], flipped(path[-1]))
 
 
+def with_first_flipped(path: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Another path of the same length, from its lowest node on."""
+    return (flipped(path[0]), *path[1:])
+
+
 MUTATIONS: dict[str, tuple[Callable[[Opening], Opening], type[rules.WrongOpening]]] = {
     "another index": (lambda one: replace(one, index=one.index - 1), rules.NotInInventory),
     "an index beyond the inventory": (lambda one: replace(one, index=5), rules.WrongPath),
@@ -35,6 +40,11 @@ MUTATIONS: dict[str, tuple[Callable[[Opening], Opening], type[rules.WrongOpening
         lambda one: replace(one, inventory_path=with_one_flipped(one.inventory_path)),
         rules.NotInInventory,
     ),
+    "another first node of the inventory path": (
+        lambda one: replace(one, inventory_path=with_first_flipped(one.inventory_path)),
+        rules.NotInInventory,
+    ),
+    "no inventory path": (lambda one: replace(one, inventory_path=()), rules.WrongPath),
     "an inventory path too short": (
         lambda one: replace(one, inventory_path=one.inventory_path[:-1]),
         rules.WrongPath,
@@ -52,12 +62,25 @@ MUTATIONS: dict[str, tuple[Callable[[Opening], Opening], type[rules.WrongOpening
         lambda one: replace(one, sliver_path=with_one_flipped(one.sliver_path)),
         rules.NotOfTheBlob,
     ),
+    "another first node of the sliver path": (
+        lambda one: replace(one, sliver_path=with_first_flipped(one.sliver_path)),
+        rules.NotOfTheBlob,
+    ),
+    "a sliver path too long": (
+        lambda one: replace(one, sliver_path=(*one.sliver_path, bytes(32))),
+        rules.WrongPath,
+    ),
     "no sliver path": (lambda one: replace(one, sliver_path=()), rules.WrongPath),
     "another other root": (lambda one: replace(one, other_root=flipped(one.other_root)), rules.NotOfTheBlob),
     "another blob path": (
         lambda one: replace(one, blob_path=with_one_flipped(one.blob_path)),
         rules.NotOfTheBlob,
     ),
+    "another first node of the blob path": (
+        lambda one: replace(one, blob_path=with_first_flipped(one.blob_path)),
+        rules.NotOfTheBlob,
+    ),
+    "a blob path too short": (lambda one: replace(one, blob_path=one.blob_path[:-1]), rules.WrongPath),
     "a blob path too long": (
         lambda one: replace(one, blob_path=(*one.blob_path, bytes(32))),
         rules.WrongPath,
@@ -67,10 +90,14 @@ MUTATIONS: dict[str, tuple[Callable[[Opening], Opening], type[rules.WrongOpening
         rules.NotCommitted,
     ),
     "another path within the pair": (
-        lambda one: replace(one, commitment_path=(flipped(one.commitment_path[0]), *one.commitment_path[1:])),
+        lambda one: replace(one, commitment_path=with_first_flipped(one.commitment_path)),
         rules.NotAttested,
     ),
     "no commitment path": (lambda one: replace(one, commitment_path=()), rules.WrongPath),
+    "a commitment path too short": (
+        lambda one: replace(one, commitment_path=one.commitment_path[:-1]),
+        rules.WrongPath,
+    ),
     "a commitment path too long": (
         lambda one: replace(one, commitment_path=(*one.commitment_path, bytes(32))),
         rules.WrongPath,
