@@ -149,8 +149,8 @@ class Provers(Twins):
         """Return what is shown of a position: an honest opening, one that is changed, or nothing."""
         own = self.member(node_id)
         opening = own.opening(position)
-        if self.draw.random() < 0.15:
-            name = self.draw.choice([name for name in MUTATIONS if name not in UNFIT])
+        if self.draw.random() < 0.1:
+            name = self.draw.choice(self.draw.choice(BY_RULE))
             if opening.index or name != "another index":
                 return MUTATIONS[name][0](opening)
         if self.draw.random() < 0.1:
@@ -294,5 +294,10 @@ class Provers(Twins):
 
 UNFIT = {"a negative index", "a length that no blob has"}
 """Numbers that no opening on chain can have, or whose refusal has a name of its own there."""
+BY_RULE = [
+    [name for name, (_, broken) in MUTATIONS.items() if broken is rule and name not in UNFIT]
+    for rule in dict.fromkeys(broken for _, broken in MUTATIONS.values())
+]
+"""The mutations, in a list for each rule that they break."""
 LATE_DEPTH = 4 + 3
 """Of a path to a shard's root, with 11 symbols in a pair and 5 blobs."""
